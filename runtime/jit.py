@@ -32,9 +32,9 @@ from flambeau.compiler.config import config
 from flambeau.compiler.target import Target
 from flambeau.runtime import cache
 
-SPEED = 2  # LLVM's speed level for the passes and for the instruction selector
-PIPELINE = f"O{SPEED} without vectorisers, 1"  # enters the cache key: change it with the passes
+PIPELINE = "simplify 1, select 2"  # enters the cache key: change it with the passes
 KEPT = 256  # loaded modules kept for reuse after their last user let go
+PER_LINKER = 64  # modules that share one of LLVM's linkers
 
 Prototype = Callable[[int | None, int | None, int | None], None]
 Pointers = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -167,10 +167,17 @@ def _resolve(symbol: str) -> int | None:
     return provider() if provider else None
 
 
+def _in_process(symbol: str) -> bool:
+    try:
+        return hasattr(ctypes.CDLL(None), symbol)
+    except (OSError, TypeError):  # systems where the process is not one library
+        return True
+
+
 # -- LLVM --------------------------------------------------------------------------------------
 
 class _Llvm:
-    """llvmlite's binding, started, and the linker that all modules share."""
+    """llvmlite's binding, started, and the linker that modules share."""
 
     def __init__(self) -> None:
         import llvmlite
@@ -181,8 +188,19 @@ class _Llvm:
         binding.initialize_native_asmprinter()
         # RuntimeDyld, the older linker, wants the large code model and cannot share constants.
         self.jitlink = sys.platform != "win32"
-        self.linker = binding.create_lljit_compiler(use_jit_link=self.jitlink,
-                                                    suppress_errors=True)
+        self._linker: Any = None
+        self._linked = 0
+
+    def linker(self) -> Any:
+        """The linker for one more module: a new one after every PER_LINKER.
+
+        A linker keeps some 9 KB of every module it has seen, so it has to go with them.
+        """
+        if self._linked % PER_LINKER == 0:
+            self._linker = self.binding.create_lljit_compiler(use_jit_link=self.jitlink,
+                                                              suppress_errors=True)
+        self._linked += 1
+        return self._linker
 
 
 @lru_cache(maxsize=1)
@@ -199,7 +217,7 @@ def _machine(triple: str, cpu: str, features: str) -> Any:
         llvm.binding.initialize_all_asmprinters()
     model = "small" if llvm.jitlink or triple.startswith("nvptx") else "jitdefault"
     return llvm.binding.Target.from_triple(triple).create_target_machine(
-        cpu=cpu, features=features, opt=SPEED, reloc="pic", codemodel=model)
+        cpu=cpu, features=features, opt=2, reloc="pic", codemodel=model)
 
 
 def _parse(ir: str, target: Target) -> Any:
@@ -215,23 +233,45 @@ def _parse(ir: str, target: Target) -> Any:
     return module
 
 
-def _optimise(module: Any, machine: Any) -> None:
-    """Always-inline, simplify and clean up; vectors and unrolling are the generator's business."""
+@lru_cache(maxsize=16)
+def _passes(triple: str, cpu: str, features: str) -> tuple[Any, Any, Any]:
+    """Options, module passes and function passes, made once: llvmlite 0.50 never frees them.
+
+    CPU code gets always-inlining and then LLVM's simplification function by function. Vectors,
+    unrolling and most hoisting are the generator's business, so the whole of -O2 would take more
+    than half as long again for the same code (benchmarks/runtime.py). GPU code gets all of -O3.
+    """
     binding = _llvm().binding
-    options = binding.create_pipeline_tuning_options(speed_level=SPEED)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_interleaving = False
-    options.loop_unrolling = False
-    builder = binding.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    gpu = triple.startswith("nvptx")
+    options = binding.create_pipeline_tuning_options(speed_level=3 if gpu else 1)
+    options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = False
+    options.loop_unrolling = gpu
+    builder = binding.create_pass_builder(_machine(triple, cpu, features), options)
+    if gpu:
+        return options, builder.getModulePassManager(), None
+    inline = binding.create_new_module_pass_manager()
+    inline.add_always_inliner_pass()
+    inline.add_global_dead_code_eliminate_pass()
+    return options, inline, builder.getFunctionPassManager()
+
+
+def _optimise(module: Any, target: Target) -> Any:
+    """Runs the passes; the machine that selects instructions."""
+    key = (target.triple, target.cpu, target.features)
+    machine = _machine(*key)
+    options, whole, single = _passes(*key)
+    builder = _llvm().binding.create_pass_builder(machine, options)
+    whole.run(module, builder)
+    if single is not None:
+        for function in module.functions:
+            if not function.is_declaration:
+                single.run(function, builder)
+    return machine
 
 
 def _optimised(ir: str, target: Target) -> tuple[Any, Any]:
-    machine = _machine(target.triple, target.cpu, target.features)
     module = _parse(ir, target)
-    _optimise(module, machine)
-    return module, machine
+    return module, _optimise(module, target)
 
 
 def optimised_ir(ir: str, target: Target) -> str:
@@ -273,6 +313,7 @@ def _compile(ir: str, target: Target) -> tuple[dict[str, Any], bytes]:
 
 def _link(name: str, header: dict[str, Any], binary: bytes) -> Code:
     llvm = _llvm()
+    linker = llvm.linker()
     library = llvm.binding.JITLibraryBuilder().add_object_img(binary).add_current_process()
     for symbol in header["imports"]:
         address = _resolve(symbol)
@@ -281,9 +322,12 @@ def _link(name: str, header: dict[str, Any], binary: bytes) -> Code:
     for symbol in header["exports"]:
         library.export_symbol(symbol)
     try:
-        tracker = library.link(llvm.linker, f"m{next(_libraries)}")
+        tracker = library.link(linker, f"m{next(_libraries)}")
     except RuntimeError as error:
-        raise CompileError(f"jit: linking failed: {str(error).strip()}") from None
+        missing = [s for s in header["imports"] if s not in _providers and not _in_process(s)]
+        reason = f"no such symbols: {missing}" if missing else str(error).strip()
+        raise CompileError(f"jit: expected a module that links, got {reason}") from None
+    tracker.linker = linker  # to be freed after the tracker
     code = Code(name, tracker, {s: tracker[s] for s in header["exports"]})
     code.size = len(binary)
     return code

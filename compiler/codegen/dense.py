@@ -1,0 +1,157 @@
+"""dot and conv nodes as contractions: axes and strides from the operands' views, and the epilogue.
+
+The contraction generator knows only strided operands and a callback that stores a tile; this file
+translates between it and the graph.
+"""
+
+from __future__ import annotations
+
+from flambeau.compiler import fuse
+from flambeau.compiler.codegen import contract, scalar
+from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen.emit import I64, Block, Module, Value, const
+from flambeau.compiler.codegen.lower import Layout, Lowering, Val
+from flambeau.compiler.codegen.nest import home_index
+from flambeau.compiler.kernel import Kernel
+from flambeau.compiler.node import Node
+from flambeau.compiler.target import Target
+
+
+class Strided:
+    """An operand in memory: its slot's node, element offset and a stride for each of its axes."""
+
+    def __init__(self, n: Node, stored: set[Node]) -> None:
+        base, flat, variables = _memory_view(n, stored)
+        self.node, self.offset = base, flat.const
+        self.strides = [flat.coefficient(v) for v in variables]
+
+
+def _memory_view(n: Node, stored: set[Node]) -> tuple[Node, ix.Index, tuple[ix.Var, ...]]:
+    variables = tuple(ix.Var(i, e) for i, e in enumerate(n.shape))
+    indices = tuple(map(ix.of, variables))
+    while n not in stored and n.op in ("reshape", "permute", "expand", "slice", "mark"):
+        if n.op != "mark":
+            indices = ix.movement(n.op, indices, n.shape, n.src[0].shape, n.arg)
+        n = n.src[0]
+    return n, ix.flatten(indices, n.shape), variables
+
+
+class Dense:
+    """One contraction kernel: the plan, and how to write it."""
+
+    def __init__(self, k: Kernel, layout: Layout, target: Target) -> None:
+        self.k, self.layout, self.target = k, layout, target
+        self.node = k.anchors[0]
+        stored = set(layout.slots)
+        left, right = self.node.src
+        if self.node.op == "conv":
+            left, right = right, left  # weights are the row operand, the image the column operand
+        self.a, self.b = Strided(left, stored), Strided(right, stored)
+        self.axes = self._dot() if self.node.op == "dot" else self._conv()
+        self.plan = contract.plan(self.axes, target)
+
+    def _dot(self) -> contract.Contraction:
+        (sab, sam, sak), (sbb, sbk, sbn) = self.a.strides, self.b.strides
+        b, m, k = self.node.src[0].shape
+        n = self.node.src[1].shape[2]
+        axis = contract.Axis
+        return self._contraction((axis(b, sab, sbb),), (axis(m, sam, None),),
+                                 (axis(n, None, sbn),), (axis(k, sak, sbk),))
+
+    def _conv(self) -> contract.Contraction:
+        geometry = self.node.arg
+        x, w = self.node.src
+        groups, axis = geometry.groups, contract.Axis
+        sw, sx = self.a.strides, self.b.strides
+        out = self.node.shape
+        per = w.shape[0] // groups
+        batch = (axis(groups, sw[0] * per, sx[1] * w.shape[1]),)
+        m = (axis(per, sw[0], None),)
+        n = [axis(x.shape[0], None, sx[0])]
+        k = [axis(w.shape[1], sw[1], sx[1])]
+        for i, (stride, dilation) in enumerate(zip(geometry.stride, geometry.dilation), 2):
+            n.append(axis(out[i], None, sx[i] * stride))
+            k.append(axis(w.shape[i], sw[i], sx[i] * dilation))
+        return self._contraction(batch, m, tuple(n), tuple(k))
+
+    def _contraction(self, batch: tuple[contract.Axis, ...], m: tuple[contract.Axis, ...],
+                     n: tuple[contract.Axis, ...], k: tuple[contract.Axis, ...]
+                     ) -> contract.Contraction:
+        acc = scalar.register(self.node.dtype).scalar
+        a, b = (scalar.memory(s.node.dtype).scalar for s in (self.a, self.b))
+        return contract.Contraction(batch, m, n, k, acc, a, b)
+
+    def generate(self, module: Module, symbol: str, scratch: int | None
+                 ) -> list[contract.Stage]:
+        """Writes the stages; `scratch` is the slot of the plan's scratch memory."""
+        low: list[Lowering] = []
+
+        def operands(entry: Block, slots: Value) -> tuple[object, object, Value | None]:
+            made = Lowering(self.target, self.layout, entry, slots)
+            made.inline = {s.value for s in self.k.stores} | {self.node}
+            low.append(made)
+            place = made.pointer(scratch) if scratch is not None else None
+            return self._operand(made, self.a), self._operand(made, self.b), place
+
+        def store(block: Block, batch: list[Value], m: list[Value], n: list[Value], acc: Value,
+                  mask: Value | None) -> None:
+            self._store(low[-1], block, batch, m, n, acc, mask)
+
+        return contract.generate(self.plan, module, symbol, operands, store)
+
+    def _operand(self, low: Lowering, s: Strided) -> object:
+        base = low.pointer(self.layout.slots[s.node])
+        kind = scalar.memory(s.node.dtype)
+        if s.offset:
+            base = low.at(-1).gep(base, kind, const(I64, s.offset))
+        acc = scalar.register(self.node.dtype).scalar
+        if s.node.dtype.name in ("bool", "bfloat16"):
+            return _Converting(base, s.node.dtype, acc)
+        return contract.Memory(base, kind.scalar, acc)
+
+    def _store(self, low: Lowering, block: Block, batch: list[Value], m: list[Value],
+               n: list[Value], acc: Value, mask: Value | None) -> None:
+        """The epilogue: every stored value at this tile, then the writes."""
+        lanes = acc.type.lanes
+        low.memo = {key: v for key, v in low.memo.items() if v.level < 0}
+        out = self.node.shape
+        if self.node.op == "dot":
+            values = [batch[0], m[0], n[0]]
+        else:
+            channel = block.op("add nsw", block.op("mul nsw", batch[0],
+                                                   const(I64, out[1] // self.node.arg.groups)),
+                               m[0])
+            values = [n[0], channel, *n[1:]]
+        low.open(0, block)
+        variables = [ix.Var(0, e) for e in out]
+        low.vars = dict(zip(variables, values))
+        low.vec, low.lanes = (variables[-1], lanes) if lanes > 1 else (None, 1)
+        low.mask = Val(mask, 0) if mask is not None else None
+        low.known = {self.node: Val(scalar.round_to(block, self.node.dtype, acc), 0)}
+        space = tuple(map(ix.of, variables))
+        ready = []
+        for s in self.k.stores:
+            indices = ix.reshape(space, out, s.value.shape)
+            ready.append((s, indices, low.value(s.value, indices)))
+        for s, indices, v in ready:
+            low.store(self.layout.slots[s.home], s.home.dtype, home_index(s, indices), v)
+
+
+class _Converting:
+    """A loader for storage types the generator does not read itself."""
+
+    def __init__(self, base: Value, dtype: object, acc: str) -> None:
+        self.base, self.dtype, self.acc = base, dtype, acc
+
+    def load(self, block: Block, offset: Value, lanes: int, mask: Value | None) -> Value:
+        from flambeau.compiler.codegen.lower import masked_load
+        kind = scalar.memory(self.dtype, lanes)  # type: ignore[arg-type]
+        address = block.gep(self.base, kind.with_lanes(1), offset)
+        size = max(1, kind.bits // 8)
+        raw = (block.load(kind, address, size) if mask is None
+               else masked_load(block, kind, address, mask, size))
+        v = scalar.from_memory(block, self.dtype, raw)  # type: ignore[arg-type]
+        return block.convert("zext", v, self.acc) if v.type.scalar == "i1" != self.acc else v
+
+
+__all__ = ["Dense", "fuse"]

@@ -1,0 +1,149 @@
+"""Geometry: one side of C (its m or its n axes) cut into cells, tiles and runs.
+
+A cell is one index of the side, or, where vectors lie along it, `width` elements. A tile is a box
+of cells: whole axes to the right of axis `split`, `step` steps along it, one step of those to the
+left. So a tile's cells sit at offsets known while compiling, whatever the number of axes, and only
+the last tile along `split` may be smaller: that is the second, and last, variant.
+
+Positions number a side's elements the way tiles enumerate them (with gaps after the small tile);
+the accumulator buffer is indexed by them. A run is one line of the side's last axis: consecutive
+positions, consecutive elements.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from flambeau.compiler.codegen import loops
+from flambeau.compiler.codegen.emit import Block, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where the lines of the last axis lie: line r starts at r//lines*pitch + r%lines*spacing."""
+
+    length: int  # elements of a line
+    lines: int
+    pitch: int
+    spacing: int
+
+    def start(self, block: Block, line: Value) -> Value:
+        if self.lines == 1:
+            return loops.mul(block, line, self.pitch)
+        lead = loops.mul(block, loops.divide(block, line, self.lines), self.pitch)
+        return loops.add(block, lead, loops.mul(block, loops.modulo(block, line, self.lines),
+                                                self.spacing))
+
+    def holding(self, block: Block, position: Value) -> Value:
+        """The line that holds `position`, or the one before where there is a gap."""
+        lead = loops.divide(block, position, self.pitch)
+        if self.lines == 1:
+            return lead
+        inside = loops.divide(block, loops.modulo(block, position, self.pitch), self.spacing)
+        inside = loops.least(block, inside, self.lines - 1)
+        return loops.add(block, loops.mul(block, lead, self.lines), inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Tiles of a side. extents, strides: cells along each axis and their distance in the operand.
+
+    axes: the side's true extents. flat: lanes run on through all axes (a packed operand), so there
+    is one axis of cells.
+    """
+
+    axes: tuple[int, ...]
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+    split: int
+    step: int
+    width: int = 1
+    flat: bool = False
+
+    @property
+    def trail(self) -> int:
+        return math.prod(self.extents[self.split + 1:])
+
+    @property
+    def per_line(self) -> int:
+        """Tiles along the split axis."""
+        return -(-self.extents[self.split] // self.step)
+
+    @property
+    def tiles(self) -> int:
+        return math.prod(self.extents[:self.split]) * self.per_line
+
+    @property
+    def cells(self) -> int:
+        """Cells of a whole tile."""
+        return self.step * self.trail
+
+    @property
+    def edge_cells(self) -> int:
+        """Cells of the last tile along the split axis."""
+        return (self.extents[self.split] - (self.per_line - 1) * self.step) * self.trail
+
+    @property
+    def last(self) -> int:
+        """Elements of one line of cells along the last axis."""
+        return math.prod(self.axes) if self.flat else (self.axes[-1] if self.axes else 1)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the last vector of each line is partly filled."""
+        return self.last % self.width != 0
+
+    @property
+    def has_edge(self) -> bool:
+        """Whether the last tile along the split axis needs code of its own."""
+        ragged = self.ragged and not self.flat and self.split == len(self.extents) - 1
+        return self.edge_cells != self.cells or (ragged and self.per_line > 1)
+
+    def offsets(self, edge: bool) -> list[int]:
+        """Operand offset of each cell from the tile's first."""
+        steps = self.edge_cells // self.trail if edge else self.step
+        box = (steps, *self.extents[self.split + 1:])
+        out = [0]
+        for extent, stride in zip(box, self.strides[self.split:]):
+            out = [o + i * stride for o in out for i in range(extent)]
+        return out
+
+    def masks(self, edge: bool) -> list[Value | None]:
+        """For each cell of a vector side, the lanes that exist."""
+        count = self.edge_cells if edge else self.cells
+        out: list[Value | None] = [None] * count
+        if not self.ragged or self.flat:
+            return out
+        tail = loops.first_lanes(self.last % self.width, self.width)
+        if self.split < len(self.extents) - 1:
+            line = self.extents[-1]
+            return [tail if i % line == line - 1 else None for i in range(count)]
+        if edge or self.per_line == 1:
+            out[-1] = tail
+        return out
+
+    def origin(self, block: Block, tile: Value) -> Value:
+        """Operand offset of the tile's first cell."""
+        lead = loops.divide(block, tile, self.per_line)
+        along = loops.mul(block, loops.modulo(block, tile, self.per_line),
+                          self.step * self.strides[self.split])
+        outer = loops.unravel(block, lead, self.extents[:self.split])
+        return loops.add(block, loops.dot(block, outer, self.strides[:self.split]), along)
+
+    def is_edge(self, block: Block, tile: Value) -> Value:
+        return block.cmp("eq", loops.modulo(block, tile, self.per_line),
+                         loops.index(self.per_line - 1))
+
+    @property
+    def run(self) -> Run:
+        """The lines of the last axis, in positions."""
+        last = self.axes[-1] if self.axes else 1
+        if self.flat:
+            return Run(last, 1, last, last)
+        pitch = self.per_line * self.cells * self.width
+        if self.split == len(self.extents) - 1:
+            return Run(last, 1, pitch, pitch)
+        spacing = self.extents[-1] * self.width
+        lines = self.extents[self.split] * self.trail // self.extents[-1]
+        return Run(last, lines, pitch, spacing)

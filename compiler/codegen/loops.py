@@ -1,0 +1,184 @@
+"""Structured control flow and index arithmetic over the IR writer.
+
+Owns: counted loops with carried values, two-way branches, i64 arithmetic that folds constants, and
+masks. Indices are i64 `Value`s; those known while compiling are constants, and stay so through
+`add`, `mul` and the rest, so that the text handed to LLVM is short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flambeau.compiler.codegen.emit import I64, Block, Value, const, make_type
+
+Body = Callable[[Block, Value], None]
+Folding = Callable[[Block, Value, list[Value]], list[Value]]
+
+ZERO = const(I64, 0)
+
+
+def index(n: int) -> Value:
+    """The i64 constant n."""
+    return const(I64, n)
+
+
+def known(a: Value) -> int | None:
+    """The value of an i64 constant, None for what only the run knows."""
+    return None if a.text[0] in "%@" else int(a.text)
+
+
+def add(block: Block, a: Value, b: Value | int) -> Value:
+    b = index(b) if isinstance(b, int) else b
+    x, y = known(a), known(b)
+    if x is not None and y is not None:
+        return index(x + y)
+    if x == 0:
+        return b
+    return a if y == 0 else block.op("add nsw", a, b)
+
+
+def sub(block: Block, a: Value, b: Value | int) -> Value:
+    b = index(b) if isinstance(b, int) else b
+    x, y = known(a), known(b)
+    if x is not None and y is not None:
+        return index(x - y)
+    return a if y == 0 else block.op("sub nsw", a, b)
+
+
+def mul(block: Block, a: Value, n: int) -> Value:
+    x = known(a)
+    if x is not None:
+        return index(x * n)
+    if n == 0:
+        return ZERO
+    return a if n == 1 else block.op("mul nsw", a, index(n))
+
+
+def divide(block: Block, a: Value, n: int) -> Value:
+    """a // n for a >= 0, n >= 1."""
+    x = known(a)
+    if x is not None:
+        return index(x // n)
+    return a if n == 1 else block.op("udiv", a, index(n))
+
+
+def modulo(block: Block, a: Value, n: int) -> Value:
+    """a % n for a >= 0, n >= 1."""
+    x = known(a)
+    if x is not None:
+        return index(x % n)
+    return ZERO if n == 1 else block.op("urem", a, index(n))
+
+
+def least(block: Block, a: Value, b: Value | int) -> Value:
+    return _choose(block, "smin", min, a, b)
+
+
+def most(block: Block, a: Value, b: Value | int) -> Value:
+    return _choose(block, "smax", max, a, b)
+
+
+def _choose(block: Block, word: str, fold: Callable[[int, int], int], a: Value,
+            b: Value | int) -> Value:
+    b = index(b) if isinstance(b, int) else b
+    x, y = known(a), known(b)
+    if x is not None and y is not None:
+        return index(fold(x, y))
+    return block.intrinsic(f"llvm.{word}", I64, a, b)
+
+
+def unravel(block: Block, a: Value, extents: Sequence[int]) -> list[Value]:
+    """The indices of linear position `a` (C order); the first is not reduced by its extent."""
+    out: list[Value] = []
+    for position, extent in reversed(list(enumerate(extents))):
+        out.append(modulo(block, a, extent) if position else a)
+        a = divide(block, a, extent)
+    return out[::-1]
+
+
+def dot(block: Block, indices: Sequence[Value], strides: Sequence[int]) -> Value:
+    """sum of index * stride."""
+    total = ZERO
+    for i, stride in zip(indices, strides, strict=True):
+        total = add(block, total, mul(block, i, stride))
+    return total
+
+
+def ramp_mask(block: Block, count: Value, lanes: int) -> Value:
+    """<lanes x i1>: lane i is on when i < count."""
+    bound = block.splat(count, lanes)
+    return block.cmp("ult", block.iota("i64", lanes), bound)
+
+
+def first_lanes(count: int, lanes: int) -> Value | None:
+    """The constant mask of the first `count` lanes; None when that is all of them."""
+    if count >= lanes:
+        return None
+    bits = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(lanes))
+    return Value(make_type("i1", lanes), f"<{bits}>")
+
+
+def loop(block: Block, start: Value | int, stop: Value | int, step: int, body: Body) -> None:
+    """for i in range(start, stop, step): body(block, i)."""
+    def plain(inner: Block, i: Value, _: list[Value]) -> list[Value]:
+        body(inner, i)
+        return []
+    fold(block, start, stop, step, [], plain)
+
+
+def fold(block: Block, start: Value | int, stop: Value | int, step: int, carried: list[Value],
+         body: Folding) -> list[Value]:
+    """A counted loop with carried values; gives what they are after the last round.
+
+    One round known while compiling is emitted without a loop, none as nothing.
+    """
+    start = index(start) if isinstance(start, int) else start
+    stop = index(stop) if isinstance(stop, int) else stop
+    low, high = known(start), known(stop)
+    fixed = low is not None and high is not None
+    if fixed and low >= high:
+        return carried
+    if fixed and low + step >= high:
+        return body(block, start, carried)
+    pre, head, latch, done = (block.names.fresh("L") for _ in range(4))
+    guard = block.names.fresh("L")
+    block.branch(guard)
+    block.label(guard)
+    if fixed:
+        block.branch(pre)
+    else:
+        block.branch_if(block.cmp("slt", start, stop), pre, done)
+    block.label(pre)
+    block.branch(head)
+    block.label(head)
+    phis = block.child()
+    i = Value(I64, block.names.fresh())
+    old = [Value(c.type, block.names.fresh()) for c in carried]
+    new = body(block, i, old)
+    block.branch(latch)
+    block.label(latch)
+    after = block.op("add nsw", i, index(step))
+    block.branch_if(block.cmp("slt", after, stop), head, done)
+    phis.line(f"{i.text} = phi i64 [ {start.text}, %{pre} ], [ {after.text}, %{latch} ]")
+    for a, b, c in zip(old, carried, new, strict=True):
+        phis.line(f"{a.text} = phi {a.type} [ {b.text}, %{pre} ], [ {c.text}, %{latch} ]")
+    block.label(done)
+    if fixed:
+        return new
+    return [block.value(b.type, f"phi {b.type} [ {b.text}, %{guard} ], [ {c.text}, %{latch} ]")
+            for b, c in zip(carried, new, strict=True)]
+
+
+def branch(block: Block, condition: Value, yes: Callable[[Block], None],
+           no: Callable[[Block], None] | None = None) -> None:
+    """if condition: yes(block) else: no(block)."""
+    first, second, done = (block.names.fresh("L") for _ in range(3))
+    block.branch_if(condition, first, second if no else done)
+    block.label(first)
+    yes(block)
+    block.branch(done)
+    if no:
+        block.label(second)
+        no(block)
+        block.branch(done)
+    block.label(done)

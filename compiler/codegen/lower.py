@@ -1,0 +1,450 @@
+"""Expressions inside a nest: from a graph node at a multi-index to LLVM values.
+
+`Lowering.value(node, indices)` walks down elementwise and movement nodes until it meets memory,
+writing each instruction at the outermost loop where its operands are known, so loop-invariant work
+is hoisted as it is written. One loop variable may be the vector variable: values that depend on it
+have W lanes, all others stay scalar until an operation needs them wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen.emit import (
+    I1,
+    I64,
+    PTR,
+    Block,
+    Value,
+    const,
+    make_type,
+)
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.node import Node, decode
+from flambeau.compiler.ops import ELEMENTWISE
+from flambeau.compiler.target import Target
+
+Indices = tuple[ix.Index, ...]
+_VIEWS = frozenset(("reshape", "permute", "expand", "slice"))
+
+
+class Val(NamedTuple):
+    """A value and the innermost loop level it depends on (-1: none)."""
+
+    v: Value
+    level: int
+
+
+@dataclass
+class Layout:
+    """Where nodes live: the slot of each node in memory, the offset of each scalar argument."""
+
+    slots: dict[Node, int]
+    scalars: dict[Node, int]
+    errors: dict[Node, int]  # status codes of nodes that may fail at run time
+
+
+class Lowering:
+    """One kernel function being written."""
+
+    def __init__(self, target: Target, layout: Layout, entry: Block, slots: Value) -> None:
+        """entry: a block at the function's start; slots: its pointer to the table of pointers."""
+        self.target, self.layout, self.table = target, layout, slots
+        self.heads: list[Block] = [entry.child()]  # heads[level + 1]: where that level's go
+        self.vars: dict[ix.Var, Value] = {}
+        self.vec: ix.Var | None = None
+        self.lanes = 1
+        self.mask: Val | None = None  # of the vector variable's last, partial step
+        self.known: dict[Node, Val] = {}  # anchors at this position: the nest gives them
+        self.memo: dict[object, Val] = {}
+        self.pointers: dict[int, Value] = {}
+        self.stored: set[Node] = set(layout.slots)
+        self.inline: set[Node] = set()  # stored nodes this very kernel computes
+
+    # -- places ----------------------------------------------------------------------------------
+    def open(self, level: int, block: Block) -> None:
+        """From now on what depends on `level` (and no deeper) is written here in `block`."""
+        self.heads[level + 1:] = [block.child()]
+
+    def at(self, level: int) -> Block:
+        return self.heads[level + 1]
+
+    def forget(self, level: int) -> None:
+        """Drops what was computed at this level or deeper: its code is out of scope now."""
+        self.memo = {k: v for k, v in self.memo.items() if v.level < level}
+
+    def pointer(self, slot: int) -> Value:
+        """The base address of a slot, loaded once at function entry."""
+        found = self.pointers.get(slot)
+        if found is None:
+            b = self.at(-1)
+            found = b.load(PTR, b.gep(self.table, PTR, const(I64, slot)), 8)
+            self.pointers[slot] = found
+        return found
+
+    def wide(self, v: Val) -> Value:
+        """v with the kernel's lanes; the splat stands where v does."""
+        if v.v.type.lanes == self.lanes or self.lanes == 1:
+            return v.v
+        key = ("wide", v.v.text)
+        found = self.memo.get(key)
+        if found is None:
+            found = Val(self.at(v.level).splat(v.v, self.lanes), v.level)
+            self.memo[key] = found
+        return found.v
+
+    # -- index arithmetic ------------------------------------------------------------------------
+    def index(self, index: ix.Index) -> Val:
+        """The scalar i64 value of an index, for lane 0 of the vector variable."""
+        found = self.memo.get(index)
+        if found is not None:
+            return found
+        parts = sorted(((self.atom(a), k) for a, k in index.terms), key=lambda p: p[0].level)
+        total: Val | None = None
+        for part, k in parts:
+            b = self.at(part.level)
+            term = part.v if k == 1 else b.op("mul nsw", part.v, const(I64, k))
+            total = Val(term if total is None else b.op("add nsw", total.v, term), part.level)
+        if total is None:
+            total = Val(const(I64, index.const), -1)
+        elif index.const:
+            b = self.at(total.level)
+            total = Val(b.op("add nsw", total.v, const(I64, index.const)), total.level)
+        self.memo[index] = total
+        return total
+
+    def atom(self, atom: ix.Atom) -> Val:
+        if isinstance(atom, ix.Var):
+            return Val(self.vars[atom], atom.level)
+        if isinstance(atom, ix.Dynamic):
+            return Val(atom.value, atom.level)
+        found = self.memo.get(atom)
+        if found is None:
+            inner = self.index(atom.index)
+            found = Val(_divide(self.at(inner.level), inner.v, atom), inner.level)
+            self.memo[atom] = found
+        return found
+
+    def lane_index(self, index: ix.Index) -> Val:
+        """The index of every lane, as a vector of i64 (or a scalar when all agree)."""
+        if not self.varies(index):
+            return self.index(index)
+        key = ("lanes", index)
+        found = self.memo.get(key)
+        if found is not None:
+            return found
+        assert self.vec is not None
+        level = max(self.vec.level, ix.level(index))
+        b = self.at(level)
+        steady = ix.Index(index.const, tuple((a, k) for a, k in index.terms
+                                             if not self._atom_varies(a)))
+        total = b.splat(self.index(steady).v, self.lanes)
+        for a, k in index.terms:
+            if self._atom_varies(a):
+                lanes = self._lane_atom(a)
+                term = lanes if k == 1 else b.op("mul", lanes, const(lanes.type, k))
+                total = b.op("add", total, term)
+        found = Val(total, level)
+        self.memo[key] = found
+        return found
+
+    def _lane_atom(self, atom: ix.Atom) -> Value:
+        b = self.at(self.vec.level)  # type: ignore[union-attr]
+        if isinstance(atom, ix.Var):
+            return b.op("add", b.splat(self.vars[atom], self.lanes), b.iota("i64", self.lanes))
+        if isinstance(atom, ix.Dynamic):
+            return atom.value  # type: ignore[no-any-return]
+        inner = self.lane_index(atom.index)
+        return _divide(self.at(inner.level), inner.v, atom)
+
+    def varies(self, index: ix.Index) -> bool:
+        """Do lanes differ in this index?"""
+        return any(self._atom_varies(a) for a, _ in index.terms)
+
+    def _atom_varies(self, atom: ix.Atom) -> bool:
+        if isinstance(atom, ix.Quotient):
+            return self.varies(atom.index)
+        if isinstance(atom, ix.Dynamic):
+            return bool(atom.value.type.lanes > 1)
+        return atom is self.vec and self.lanes > 1
+
+    # -- values ----------------------------------------------------------------------------------
+    def value(self, n: Node, indices: Indices, mask: Val | None = None) -> Val:
+        """Element `indices` of n. Under a mask, lanes that are off hold anything."""
+        key = (n, indices, mask)
+        found = self.known.get(n) or self.memo.get(key)
+        if found is None:
+            found = self._value(n, indices, mask)
+            self.memo[key] = found
+        return found
+
+    def _value(self, n: Node, indices: Indices, mask: Val | None) -> Val:
+        if n.op == "param" or (n in self.stored and n not in self.inline):
+            return self.load(n, ix.flatten(indices, n.shape), mask)
+        if n.op == "const":
+            return Val(const(scalar.register(n.dtype), decode(n.dtype, n.arg)), -1)
+        if n.op == "scalar":
+            return self.argument(n)
+        if n.op == "iota":
+            return self.iota(n, indices[n.arg])
+        if n.op == "mark":
+            return self.value(n.src[0], indices, mask)
+        if n.op in ELEMENTWISE:
+            return self.elementwise(n, [self.value(s, indices, mask) for s in n.src])
+        if n.op in _VIEWS:
+            source = n.src[0]
+            inner = ix.movement(n.op, indices, n.shape, source.shape, n.arg)
+            return self.value(source, inner, mask)
+        if n.op == "pad":
+            return self.pad(n, indices, mask)
+        if n.op == "gather":
+            return self.gather(n, indices, mask)
+        raise AssertionError(f"lower: no value for {n!r} inside a kernel")
+
+    def elementwise(self, n: Node, operands: list[Val]) -> Val:
+        level = max(o.level for o in operands)
+        lanes = max(o.v.type.lanes for o in operands)
+        if lanes > 1:
+            return Val(scalar.emit(self.at(level), n, *(self.wide(o) for o in operands)), level)
+        return Val(scalar.emit(self.at(level), n, *(o.v for o in operands)), level)
+
+    def argument(self, n: Node) -> Val:
+        b = self.at(-1)
+        kind = scalar.memory(n.dtype)
+        address = b.gep(self.pointer(0), make_type("i8"), const(I64, self.layout.scalars[n]))
+        return Val(scalar.from_memory(b, n.dtype, b.load(kind, address, 1)), -1)
+
+    def iota(self, n: Node, index: ix.Index) -> Val:
+        at = self.lane_index(index)
+        b = self.at(at.level)
+        return Val(scalar.cast(b, dt.int64, n.dtype, at.v), at.level)
+
+    # -- memory ----------------------------------------------------------------------------------
+    def load(self, n: Node, flat: ix.Index, mask: Val | None) -> Val:
+        base, dtype = self.pointer(self.layout.slots[n]), n.dtype
+        if not self.varies(flat):
+            return self._load_one(base, dtype, flat, mask)
+        stride = self.stride(flat)
+        at = self.index(flat) if stride is not None else self.lane_index(flat)
+        level = max(at.level, self.vec.level if self.vec else -1, mask.level if mask else -1)
+        b = self.at(level)
+        masks = [self.wide(m) for m in (mask, self.mask) if m is not None]
+        on = masks[0] if len(masks) == 1 else b.and_(*masks) if masks else None
+        kind = scalar.memory(dtype, self.lanes)
+        if stride == 1:
+            raw = _contiguous(b, base, at.v, kind, on, dtype)
+        elif stride == -1 and on is None:
+            first = b.op("sub", at.v, const(I64, self.lanes - 1))
+            raw = _contiguous(b, base, first, kind, None, dtype)
+            raw = b.shuffle(raw, raw, list(range(self.lanes - 1, -1, -1)))
+        else:
+            lanes = at.v if stride is None else self._spread(b, at.v, stride)
+            raw = _gather(b, base, lanes, kind, on)
+        return Val(scalar.from_memory(b, dtype, raw), level)
+
+    def _spread(self, b: Block, first: Value, stride: int) -> Value:
+        from_zero = b.iota("i64", self.lanes)
+        offsets = b.op("mul", from_zero, const(from_zero.type, stride))
+        return b.op("add", b.splat(first, self.lanes), offsets)
+
+    def stride(self, flat: ix.Index) -> int | None:
+        """Elements between neighbouring lanes; None when not constant."""
+        if any(self._atom_varies(a) for a, _ in flat.terms if a is not self.vec):
+            return None
+        return flat.coefficient(self.vec) if self.vec else 0
+
+    def _load_one(self, base: Value, dtype: DType, flat: ix.Index, mask: Val | None) -> Val:
+        at = self.index(flat)
+        level = at.level
+        if mask is not None and mask.v.type.lanes == 1:
+            level = max(level, mask.level)
+            b = self.at(level)
+            at = Val(b.select(mask.v, at.v, const(I64, 0)), level)
+        elif mask is not None:  # lanes differ in the mask only: any valid address will do
+            level = max(level, mask.level)
+            b = self.at(level)
+            some = b.intrinsic("llvm.vector.reduce.or", I1, mask.v, suffix=mask.v.type.mangled)
+            at = Val(b.select(some, at.v, const(I64, 0)), level)
+        b = self.at(level)
+        kind = scalar.memory(dtype)
+        raw = b.load(kind, b.gep(base, kind, at.v), dtype.itemsize)
+        return Val(scalar.from_memory(b, dtype, raw), level)
+
+    def store(self, slot: int, dtype: DType, flat: ix.Index, v: Val) -> None:
+        """Writes v at position `flat` of a slot, in the innermost open loop body."""
+        base, block = self.pointer(slot), self.heads[-1]
+        if not self.varies(flat):
+            raw = scalar.to_memory(block, dtype, v.v)
+            block.store(raw, block.gep(base, raw.type, self.index(flat).v), dtype.itemsize)
+            return
+        raw = scalar.to_memory(block, dtype, self.wide(v))
+        on = self.mask.v if self.mask else None
+        stride = self.stride(flat)
+        if stride == 1:
+            address = block.gep(base, raw.type.with_lanes(1), self.index(flat).v)
+            if on is None:
+                block.store(raw, address, dtype.itemsize)
+            else:
+                _masked_store(block, raw, address, on, dtype.itemsize)
+            return
+        lanes = (self.lane_index(flat).v if stride is None
+                 else self._spread(block, self.index(flat).v, stride))
+        _scatter(block, base, lanes, raw, on, dtype.itemsize)
+
+    # -- masked movement -------------------------------------------------------------------------
+    def pad(self, n: Node, indices: Indices, mask: Val | None) -> Val:
+        spec, fill = n.arg
+        source = n.src[0]
+        inner: list[ix.Index] = []
+        inside: Val | None = None
+        for i, (before, between), extent in zip(indices, spec, source.shape):
+            moved = i + -before
+            q, r = ix.divmod_(moved, between)
+            checks = []
+            low, high = q.bounds()
+            if low < 0 or high >= extent:
+                checks.append(("ult", q, extent))
+            if r.terms or r.const:
+                checks.append(("eq", r, 0))
+            for predicate, what, limit in checks:
+                at = self.lane_index(what)
+                test = Val(self.at(at.level).cmp(predicate, at.v, const(at.v.type, limit)),
+                           at.level)
+                inside = test if inside is None else self._both(inside, test)
+            inner.append(q)
+        if inside is None:
+            return self.value(source, tuple(inner), mask)
+        both = inside if mask is None else self._both(inside, mask)
+        v = self.value(source, tuple(inner), both)
+        empty = Val(const(scalar.register(n.dtype), decode(n.dtype, fill)), -1)
+        return self.elementwise_select(inside, v, empty)
+
+    def elementwise_select(self, m: Val, yes: Val, no: Val) -> Val:
+        level = max(m.level, yes.level, no.level)
+        if max(x.v.type.lanes for x in (m, yes, no)) > 1:
+            values = [self.wide(x) for x in (m, yes, no)]
+        else:
+            values = [m.v, yes.v, no.v]
+        return Val(self.at(level).select(*values), level)
+
+    def _both(self, a: Val, c: Val) -> Val:
+        level = max(a.level, c.level)
+        if a.v.type.lanes == c.v.type.lanes:
+            return Val(self.at(level).and_(a.v, c.v), level)
+        return Val(self.at(level).and_(self.wide(a), self.wide(c)), level)
+
+    def gather(self, n: Node, indices: Indices, mask: Val | None) -> Val:
+        source, *where = n.src
+        rank = len(where[0].shape) if where else 0
+        leading: list[ix.Index] = []
+        for axis, w in enumerate(where):
+            found = self.value(w, indices[:rank], mask)
+            found = self.checked(n, found, source.shape[axis], mask)
+            leading.append(ix.Index(0, ((ix.Dynamic(found.v, source.shape[axis], found.level),
+                                         1),)))
+        inner = (*leading, *indices[rank:])
+        base = source
+        while base.op in _VIEWS and not (base in self.stored and base not in self.inline):
+            below = base.src[0]
+            inner = ix.movement(base.op, inner, base.shape, below.shape, base.arg)
+            base = below
+        return self.value(base, inner, mask)
+
+    def checked(self, n: Node, at: Val, extent: int, mask: Val | None) -> Val:
+        """at, or 0 with the status word set where it lies outside [0, extent)."""
+        level = max(at.level, mask.level if mask else -1)
+        if self.mask is not None and at.v.type.lanes > 1:
+            level = max(level, self.mask.level)
+        b = self.at(level)
+        bad = b.cmp("uge", at.v, const(at.v.type, extent))
+        for m in (mask, self.mask if at.v.type.lanes > 1 else None):
+            if m is not None:
+                if m.v.type.lanes > bad.type.lanes:  # uniform index: on when any lane is
+                    some = b.intrinsic("llvm.vector.reduce.or", I1, m.v, suffix=m.v.type.mangled)
+                    bad = b.and_(bad, some)
+                else:
+                    bad = b.and_(bad, b.splat(m.v, bad.type.lanes))
+        some = bad
+        if bad.type.lanes > 1:
+            some = b.intrinsic("llvm.vector.reduce.or", I1, bad, suffix=bad.type.mangled)
+        self._fail_if(b, some, self.layout.errors[n])
+        outside = b.cmp("uge", at.v, const(at.v.type, extent))
+        return Val(b.select(outside, const(at.v.type, 0), at.v), level)
+
+    def _fail_if(self, b: Block, bad: Value, code: int) -> None:
+        yes, go = b.names.fresh("bad"), b.names.fresh("fine")
+        b.branch_if(bad, yes, go)
+        b.label(yes)
+        b.store(const(I64, code), self.pointer(0), 8)
+        b.branch(go)
+        b.label(go)
+
+
+# -- instructions over lanes -----------------------------------------------------------------------
+
+
+def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
+    """v div or mod a positive constant, rounding down; in 32 bits where the range allows."""
+    low, high = atom.index.bounds()
+    shift = 0
+    if low < 0:
+        shift = (-low + atom.divisor - 1) // atom.divisor
+        v = b.op("add", v, const(v.type, shift * atom.divisor))
+    narrow = high + shift * atom.divisor < 1 << 31
+    x = b.convert("trunc", v, "i32") if narrow else v
+    x = b.op("urem" if atom.rest else "udiv", x, const(x.type, atom.divisor))
+    x = b.convert("zext", x, "i64") if narrow else x
+    if shift and not atom.rest:
+        x = b.op("sub", x, const(x.type, shift))
+    return x
+
+
+def _contiguous(b: Block, base: Value, at: Value, kind: object, on: Value | None,
+                dtype: DType) -> Value:
+    address = b.gep(base, kind.with_lanes(1), at)  # type: ignore[attr-defined]
+    if on is None:
+        return b.load(kind, address, dtype.itemsize)  # type: ignore[arg-type]
+    return masked_load(b, kind, address, on, dtype.itemsize)
+
+
+def masked_load(b: Block, kind: object, address: Value, on: Value, align: int) -> Value:
+    """Lanes that are off are not touched and read as zero."""
+    name = f"llvm.masked.load.{kind.mangled}.p0"  # type: ignore[attr-defined]
+    b.module.declare(name, f"declare {kind} @{name}(ptr, i32, {on.type}, {kind})")
+    return b.value(kind, f"call {kind} @{name}({address}, i32 {align}, "  # type: ignore[arg-type]
+                         f"{on}, {kind} zeroinitializer)")
+
+
+def _masked_store(b: Block, v: Value, address: Value, on: Value, align: int) -> None:
+    name = f"llvm.masked.store.{v.type.mangled}.p0"
+    b.module.declare(name, f"declare void @{name}({v.type}, ptr, i32, {on.type})")
+    b.line(f"call void @{name}({v}, {address}, i32 {align}, {on})")
+
+
+def _pointers(b: Block, base: Value, lanes: Value, element: object) -> Value:
+    kind = make_type("ptr", lanes.type.lanes)
+    return b.value(kind, f"getelementptr {element}, {base}, {lanes}")
+
+
+def _gather(b: Block, base: Value, lanes: Value, kind: object, on: Value | None) -> Value:
+    scalar_kind = kind.with_lanes(1)  # type: ignore[attr-defined]
+    where = _pointers(b, base, lanes, scalar_kind)
+    on = on or const(lanes.type.mask, True)
+    name = f"llvm.masked.gather.{kind.mangled}.{where.type.mangled}"  # type: ignore[attr-defined]
+    b.module.declare(name, f"declare {kind} @{name}({where.type}, i32, {on.type}, {kind})")
+    align = max(1, scalar_kind.bits // 8)
+    return b.value(kind, f"call {kind} @{name}({where}, i32 {align}, "  # type: ignore[arg-type]
+                         f"{on}, {kind} zeroinitializer)")
+
+
+def _scatter(b: Block, base: Value, lanes: Value, v: Value, on: Value | None, align: int) -> None:
+    where = _pointers(b, base, lanes, v.type.with_lanes(1))
+    on = on or const(lanes.type.mask, True)
+    name = f"llvm.masked.scatter.{v.type.mangled}.{where.type.mangled}"
+    b.module.declare(name, f"declare void @{name}({v.type}, {where.type}, i32, {on.type})")
+    b.line(f"call void @{name}({v}, {where}, i32 {align}, {on})")
+

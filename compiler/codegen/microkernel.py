@@ -1,0 +1,142 @@
+"""The two register tiles that do the arithmetic of large contractions.
+
+outer: rows x vectors of accumulators; each step of k loads the vectors, and multiplies them by one
+broadcast scalar per row. inner: rows x columns of accumulators whose lanes run along k, summed
+across at the end. All accumulators stay in registers for the whole walk over k; tiles end in a
+buffer (in L1 or L2) from which the epilogue reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flambeau.compiler.codegen import lanes as lane
+from flambeau.compiler.codegen import loops
+from flambeau.compiler.codegen.contraction import Operand
+from flambeau.compiler.codegen.emit import Block, Type, Value, const
+from flambeau.compiler.codegen.simple import multiply_add
+
+UNROLLED = 224  # multiply-adds that a fully unrolled innermost k axis may come to
+LOOPED = 32  # multiply-adds worth having in one round of a rolled k loop
+
+
+@dataclass(frozen=True, slots=True)
+class KAxis:
+    """A k axis as both operands see it; `stop` is known only when running for a block of it."""
+
+    stop: int | Value
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """An operand and the cells of a tile: their offsets and, for vectors, their lanes."""
+
+    operand: Operand
+    base: Value
+    offsets: Sequence[int]
+    masks: Sequence[Value | None]
+
+
+Step = Callable[[Block, Value, Value, list[Value]], list[Value]]
+
+
+def outer(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], sums: list[Value],
+          lanes: int) -> list[Value]:
+    """sums[i * vectors + j] += rows[i] * columns[j] over all of k."""
+    def step(inner: Block, at_rows: Value, at_columns: Value, old: list[Value]) -> list[Value]:
+        right = [columns.operand.load(inner, loops.add(inner, at_columns, o), lanes, mask)
+                 for o, mask in zip(columns.offsets, columns.masks)]
+        new = []
+        for i, offset in enumerate(rows.offsets):
+            one = rows.operand.load(inner, loops.add(inner, at_rows, offset), 1, None)
+            left = inner.splat(one, lanes)
+            for j, vector in enumerate(right):
+                new.append(multiply_add(inner, left, vector, old[i * len(right) + j]))
+        return new
+    return _walk(block, axes, rows.base, columns.base, sums, step, len(sums))
+
+
+def _walk(block: Block, axes: Sequence[KAxis], rows: Value, columns: Value, sums: list[Value],
+          step: Step, weight: int) -> list[Value]:
+    """Runs `step` over all indices of the axes; the innermost is unrolled as far as is good."""
+    if not axes:
+        return step(block, rows, columns, sums)
+    axis, rest = axes[0], axes[1:]
+
+    def body(inner: Block, i: Value, old: list[Value]) -> list[Value]:
+        at_rows = loops.add(inner, rows, loops.mul(inner, i, axis.rows))
+        at_columns = loops.add(inner, columns, loops.mul(inner, i, axis.columns))
+        return _walk(inner, rest, at_rows, at_columns, old, step, weight)
+
+    if rest:
+        return loops.fold(block, 0, axis.stop, 1, sums, body)
+    if isinstance(axis.stop, int) and axis.stop * weight <= UNROLLED:
+        for i in range(axis.stop):
+            sums = body(block, loops.index(i), sums)
+        return sums
+    return _unrolled(block, axis.stop, sums, body, max(1, LOOPED // weight))
+
+
+def _unrolled(block: Block, stop: int | Value, sums: list[Value], body: loops.Folding,
+              times: int) -> list[Value]:
+    """fold over range(stop), `times` steps to a round, then the rest one by one."""
+    if times == 1:
+        return loops.fold(block, 0, stop, 1, sums, body)
+
+    def several(inner: Block, i: Value, old: list[Value]) -> list[Value]:
+        for t in range(times):
+            old = body(inner, loops.add(inner, i, t), old)
+        return old
+    end = loops.index(stop) if isinstance(stop, int) else stop
+    whole = loops.sub(block, end, loops.modulo(block, end, times))
+    sums = loops.fold(block, 0, whole, times, sums, several)
+    return loops.fold(block, whole, end, 1, sums, body)
+
+
+def inner(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], extent: int, type: Type,
+          masks: bool) -> list[list[tuple[Value, int]]]:
+    """Sums over k of rows[i] * columns[j], as places (vector, lane) for each row.
+
+    axes: the k axes but the last; `extent`: the last one, contiguous in both operands.
+    """
+    lanes = type.lanes
+    zero = const(type, 0)
+    whole = extent // lanes * lanes
+
+    def at(mask: Value | None) -> Step:
+        def step(deep: Block, at_rows: Value, at_columns: Value, old: list[Value]) -> list[Value]:
+            left = [_masked(deep, rows, at_rows, o, type, mask) for o in rows.offsets]
+            new = []
+            right = [_masked(deep, columns, at_columns, o, type, mask) for o in columns.offsets]
+            for i, a in enumerate(left):
+                new += [multiply_add(deep, a, b, old[i * len(right) + j])
+                        for j, b in enumerate(right)]
+            return new
+        return step
+
+    def line(deep: Block, at_rows: Value, at_columns: Value, old: list[Value]) -> list[Value]:
+        vectors = [KAxis(whole // lanes, lanes, lanes)] if whole else []
+        if vectors:
+            old = _walk(deep, vectors, at_rows, at_columns, old, at(None), len(old))
+        if whole < extent:
+            tail = loops.first_lanes(extent - whole, lanes)
+            old = at(tail)(deep, loops.add(deep, at_rows, whole),
+                           loops.add(deep, at_columns, whole), old)
+        return old
+
+    count = len(rows.offsets) * len(columns.offsets)
+    sums = _walk(block, [*axes, KAxis(1, 0, 0)], rows.base, columns.base, [zero] * count, line,
+                 count)
+    places = lane.totals(block, sums)
+    width = len(columns.offsets)
+    return [places[i * width:(i + 1) * width] for i in range(len(rows.offsets))]
+
+
+def _masked(block: Block, side: Side, at: Value, offset: int, type: Type,
+            mask: Value | None) -> Value:
+    """A vector along k; lanes beyond the end are zero, whatever the loader gives there."""
+    value = side.operand.load(block, loops.add(block, at, offset), type.lanes, mask)
+    return value if mask is None else block.select(mask, value, const(type, 0))

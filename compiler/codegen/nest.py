@@ -1,0 +1,718 @@
+"""Loop nests: one function per "map", "rows" or "scan" kernel, on any number of chunks.
+
+The outer loops walk the kept axes and are what threads share; inside, a "rows" kernel has phases:
+each phase is one walk along the reduced axes that feeds the reductions whose operands are known
+and stores what is ready. One variable is the vector variable: the innermost of a map, else the
+reduced or kept axis along which most memory accesses are contiguous. Its last partial step runs
+the same body under a mask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen.emit import (
+    I64,
+    PTR,
+    Block,
+    Function,
+    Module,
+    Type,
+    Value,
+    const,
+    make_type,
+)
+from flambeau.compiler.codegen.lower import Indices, Layout, Lowering, Val
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.kernel import Kernel, Store
+from flambeau.compiler.node import Node, Shape
+from flambeau.compiler.ops import ELEMENTWISE, OPS
+from flambeau.compiler.target import Target
+
+CHUNK_NS = 25_000.0  # work that makes a chunk worth a thread's attention
+SERIAL_NS = 40_000.0  # below this a kernel runs in its caller
+MAX_CHUNKS = 1024
+
+
+@dataclass
+class Nest:
+    """The plan of one kernel's loops."""
+
+    outer: list[ix.Var]
+    inner: list[ix.Var]  # reduced or scanned axes, walked once per phase
+    space: Indices  # the kernel's own space as indices over these variables
+    kept: Indices  # the same with the reduced axes at 0
+    shape: Shape
+    vec: ix.Var | None = None
+    lanes: int = 1
+    phases: list[Phase] = field(default_factory=list)
+    unit_ns: float = 1.0
+
+
+@dataclass
+class Phase:
+    reductions: list[Node] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)  # of full-space values
+    after: list[Store] = field(default_factory=list)  # of values over the kept axes
+
+
+def attributes(module: Module, target: Target) -> str:
+    """The attribute group every generated CPU function carries."""
+    text = "nounwind"
+    if target.vector_bytes == 64:
+        text += ' "prefer-vector-width"="512" "min-legal-vector-width"="512"'
+    return module.attribute_group(text)
+
+
+def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: str
+             ) -> tuple[str, int]:
+    """Writes `void @symbol(ptr slots, i64 chunk)`; returns it and its number of chunks."""
+    nest = plan(k, layout, target)
+    fn = Function(module, symbol, None, [("slots", PTR, "noalias"), ("chunk", I64, "")],
+                  attributes(module, target), "internal")
+    low = Lowering(target, layout, fn.entry, fn[0])
+    low.inline = {s.value for s in k.stores if s.value in low.stored} | set(k.anchors)
+    low.vec, low.lanes = nest.vec, nest.lanes
+    chunks = _Writer(low, nest, k, fn).write()
+    fn.finish()
+    return symbol, chunks
+
+
+# -- planning --------------------------------------------------------------------------------------
+
+
+def plan(k: Kernel, layout: Layout, target: Target) -> Nest:
+    """Chooses loops, coalesces them, picks the vector variable and its lanes."""
+    shape = k.space if k.axes else _refined(k)
+    groups = [i in k.axes for i in range(len(shape))]
+    first = [ix.Var(i, e) for i, e in enumerate(shape)]
+    accesses = list(_accesses(k, layout, tuple(map(ix.of, first)), shape, k.axes))
+    joined = _coalesce(first, groups, accesses)
+    return _arrange(k, layout, target, shape, joined)
+
+
+def _refined(k: Kernel) -> Shape:
+    """The common refinement of the shapes under a map kernel, so that reshapes split nothing."""
+    size = math.prod(k.space)
+    cuts = {1, size}
+    for n in k.inlined | {s.value for s in k.stores}:
+        if n.size == size:
+            step = 1
+            for e in reversed(n.shape):
+                step *= e
+                cuts.add(step)
+    ordered = sorted(cuts)
+    own = set()
+    step = 1
+    for e in reversed(k.space):
+        step *= e
+        own.add(step)
+    kept = [1]
+    for c in ordered[1:]:
+        if c % kept[-1] == 0 and all(o % c == 0 for o in own if o > c):
+            kept.append(c)
+    if any(o not in kept for o in own):
+        return k.space
+    return tuple(b // a for a, b in reversed(list(zip(kept, kept[1:])))) or k.space
+
+
+@dataclass
+class _Access:
+    flat: ix.Index
+    weight: int  # 0: not memory, only restricts coalescing
+
+
+def _accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
+              axes: tuple[int, ...]) -> list[_Access]:
+    """Every memory position and bare index the kernel's body computes."""
+    found: list[_Access] = []
+    kept = tuple(ix.ZERO if i in axes else v for i, v in enumerate(variables))
+    inline = {s.value for s in k.stores} | set(k.anchors)
+    stack: list[tuple[Node, Indices]] = []
+    for s in k.stores:
+        indices = value_indices(s.value, shape, variables, kept, axes)
+        found.append(_Access(home_index(s, indices), 2))
+        stack.append((s.value, indices))
+    seen: set[tuple[Node, Indices]] = set()
+    while stack:
+        item = stack.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        n, indices = item
+        if n.op == "param" or (n in layout.slots and n not in inline):
+            found.append(_Access(ix.flatten(indices, n.shape), 1))
+        elif n in k.anchors:
+            stack.append((n.src[0], variables))
+        elif n.op in ELEMENTWISE or n.op == "mark":
+            stack.extend((s, indices) for s in n.src)
+        elif n.op in ("reshape", "permute", "expand", "slice"):
+            stack.append((n.src[0],
+                          ix.movement(n.op, indices, n.shape, n.src[0].shape, n.arg)))
+        elif n.op == "iota":
+            found.append(_Access(indices[n.arg], 0))
+        elif n.op == "pad":
+            inner = []
+            for i, (before, between), extent in zip(indices, n.arg[0], n.src[0].shape):
+                q, r = ix.divmod_(i + -before, between)
+                low, high = q.bounds()
+                if r.terms or low < 0 or high >= extent:
+                    found.append(_Access(i, 0))
+                inner.append(q)
+            stack.append((n.src[0], tuple(inner)))
+        elif n.op == "gather":
+            rank = len(n.src[1].shape)
+            stack.extend((w, indices[:rank]) for w in n.src[1:])
+            rest = n.src[0].shape[len(n.src) - 1:]
+            found.append(_Access(ix.flatten(indices[rank:], rest), 1))
+    return found
+
+
+def value_indices(n: Node, shape: Shape, variables: Indices, kept: Indices,
+                  axes: tuple[int, ...]) -> Indices:
+    """The multi-index of a stored value at the nest's position."""
+    if n.size == math.prod(shape):
+        return ix.reshape(variables, shape, n.shape)
+    narrow = tuple(1 if i in axes else e for i, e in enumerate(shape))
+    return ix.reshape(kept, narrow, n.shape)
+
+
+def home_index(s: Store, indices: Indices) -> ix.Index:
+    """Where in its home a store writes."""
+    if s.region is None:
+        return ix.flatten(indices, s.value.shape)
+    moved = tuple(i * step + start for i, (start, step) in zip(indices, s.region))
+    return ix.flatten(moved, s.home.shape)
+
+
+def _coalesce(variables: list[ix.Var], reduced: list[bool], accesses: list[_Access]
+              ) -> list[list[int]]:
+    """Groups of neighbouring axes that every access walks as if they were one."""
+    opaque: set[ix.Atom] = set()
+    for a in accesses:
+        for atom, _ in a.flat.terms:
+            if not isinstance(atom, ix.Var):
+                opaque.update(v for v in variables if _inside(atom, v))
+    groups: list[list[int]] = []
+    for i, v in enumerate(variables):
+        if v.extent == 1:
+            continue
+        if groups:
+            last = variables[groups[-1][-1]]
+            if (reduced[groups[-1][-1]] == reduced[i] and v not in opaque and last not in opaque
+                    and all(a.flat.coefficient(last) == a.flat.coefficient(v) * v.extent
+                            for a in accesses)):
+                groups[-1].append(i)
+                continue
+        groups.append([i])
+    return groups
+
+
+def _inside(atom: ix.Atom, v: ix.Var) -> bool:
+    return isinstance(atom, ix.Quotient) and ix.depends(atom.index, v)
+
+
+def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
+             groups: list[list[int]]) -> Nest:
+    """Orders the joined axes into outer and inner loops with the vector variable last."""
+    reduced = [g for g in groups if g[0] in k.axes]
+    kept = [g for g in groups if g[0] not in k.axes]
+    extents = {id(g): math.prod(shape[i] for i in g) for g in groups}
+    draft = {id(g): ix.Var(0, extents[id(g)]) for g in groups}
+    probe = _indices(shape, groups, draft)
+    accesses = [a for a in _accesses(k, layout, probe, shape, k.axes) if a.weight]
+    score = {id(g): sum(a.weight for a in accesses if a.flat.coefficient(draft[id(g)]) == 1)
+             for g in groups}
+    choices = kept + reduced
+    if k.kind == "scan":
+        choices = kept
+    best = max(choices, key=lambda g: (score[id(g)], g in reduced, min(extents[id(g)], 64)),
+               default=None)
+    if best is not None and (score[id(best)] == 0 or extents[id(best)] < 2):
+        best = None
+    if best is not None and best in kept:
+        kept = [g for g in kept if g is not best] + [best]
+    elif best is not None:
+        reduced = [g for g in reduced if g is not best] + [best]
+    ordered = kept + reduced
+    final = {id(g): ix.Var(i, extents[id(g)]) for i, g in enumerate(ordered)}
+    space = _indices(shape, groups, final)
+    narrow = tuple(ix.ZERO if i in k.axes else v for i, v in enumerate(space))
+    nest = Nest([final[id(g)] for g in kept], [final[id(g)] for g in reduced], space, narrow, shape)
+    nest.vec = final[id(best)] if best is not None else None
+    nest.phases = _phases(k, nest)
+    cost, itemsize = _cost(k, layout)
+    nest.lanes = _lanes(nest, cost, itemsize, target, bool(k.axes))
+    lanes = min(target.lanes(itemsize), nest.lanes) if nest.vec else 1
+    per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(accesses) / 2)
+    nest.unit_ns = per_element * (1 if nest.vec else 2)
+    return nest
+
+
+def _indices(shape: Shape, groups: list[list[int]], variables: dict[int, ix.Var]) -> Indices:
+    """The space's indices when each group of axes is one variable."""
+    out = [ix.ZERO] * len(shape)
+    for g in groups:
+        whole = ix.of(variables[id(g)])
+        for i, part in zip(g, ix.split(whole, tuple(shape[i] for i in g))):
+            out[i] = part
+    return tuple(out)
+
+
+def _cost(k: Kernel, layout: Layout) -> tuple[int, int]:
+    """(machine operations an element, bytes of the widest type computed with)."""
+    total, itemsize, seen = 0, 1, set()
+    stack = [s.value for s in k.stores]
+    inline = set(stack) | set(k.anchors)
+    while stack:
+        n = stack.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        if n.dtype is not dt.bool_ and n.op not in ("iota", "const"):
+            itemsize = max(itemsize, n.dtype.compute.itemsize)
+        if n.op == "param" or (n in layout.slots and n not in inline):
+            continue
+        total += OPS[n.op].cost
+        stack.extend(n.src[:1] if n.op == "gather" else n.src)
+    return total, itemsize
+
+
+def _lanes(nest: Nest, cost: int, itemsize: int, target: Target, reduces: bool) -> int:
+    """Lanes of the vector variable: whole registers, several when the body is cheap."""
+    if nest.vec is None or target.kind != "cpu":
+        return 1
+    register = target.lanes(max(itemsize, 2))
+    extent = nest.vec.extent
+    several = 4 if cost <= 6 and reduces else 2 if cost <= 24 else 1
+    while several > 1 and register * several > extent:
+        several //= 2
+    lanes = register * several
+    while lanes > 2 and lanes // 2 >= extent:
+        lanes //= 2
+    return lanes
+
+
+def _phases(k: Kernel, nest: Nest) -> list[Phase]:
+    """Reductions and stores by the number of reductions they wait for."""
+    depth: dict[Node, int] = {}
+
+    def measure(root: Node) -> int:
+        stack = [root]
+        while stack:
+            n = stack[-1]
+            if n in depth:
+                stack.pop()
+                continue
+            if n not in walked:
+                depth[n] = 0
+                stack.pop()
+                continue
+            waiting = [s for s in n.src if s not in depth]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            below = max((depth[s] for s in n.src), default=0)
+            depth[n] = below + (1 if n in k.anchors else 0)
+            stack.pop()
+        return depth[root]
+
+    walked = k.inlined | set(k.anchors) | {s.value for s in k.stores}
+    inner_size = math.prod(v.extent for v in nest.inner)
+    phases: dict[int, Phase] = {}
+    for a in k.anchors:
+        phases.setdefault(measure(a) - 1, Phase()).reductions.append(a)
+    full = math.prod(nest.shape)
+    for s in k.stores:
+        level = measure(s.value)
+        wide = s.value.size == full and (inner_size > 1 or not k.axes)
+        if k.kind == "scan":
+            phases.setdefault(max(0, level - 1), Phase()).stores.append(s)
+        elif wide:
+            phases.setdefault(level, Phase()).stores.append(s)
+        else:
+            phases.setdefault(max(0, level - 1), Phase()).after.append(s)
+    return [phases[i] for i in sorted(phases)]
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+class Loop:
+    """A counted loop begin, begin+step ... < end, entered only if it has work."""
+
+    def __init__(self, b: Block, begin: Value, end: Value, step: int,
+                 carried: list[tuple[Type, Value]], sure: bool) -> None:
+        self.outside, self.end, self.step = b, end, step
+        self.names = [b.names.fresh(p) for p in ("pre", "loop", "latch", "done")]
+        pre, head, _, done = self.names
+        self.guard = None
+        if not sure:
+            self.guard = b.names.fresh("guard")
+            b.branch(self.guard)
+            b.label(self.guard)
+            b.branch_if(b.cmp("slt", begin, end), pre, done)
+        else:
+            b.branch(pre)
+        b.label(pre)
+        b.branch(head)
+        b.label(head)
+        self.phis = b.child()
+        self.var = Value(I64, b.names.fresh("%i"))
+        self.carried = [Value(t, b.names.fresh("%acc")) for t, _ in carried]
+        self.initial = [v for _, v in carried]
+        self.begin = begin
+        self.body = b.child()
+
+    def finish(self, following: list[Value]) -> list[Value]:
+        """Closes the loop; returns the carried values after it."""
+        b, (pre, head, latch, done) = self.outside, self.names
+        b.branch(latch)
+        b.label(latch)
+        after = b.op("add nsw", self.var, const(I64, self.step))
+        b.branch_if(b.cmp("slt", after, self.end), head, done)
+        pairs = [(self.var, self.begin, after), *zip(self.carried, self.initial, following)]
+        for v, start, then in pairs:
+            self.phis.line(f"{v.text} = phi {v.type} [ {start.text}, %{pre} ], "
+                           f"[ {then.text}, %{latch} ]")
+        b.label(done)
+        if self.guard is None:
+            return following
+        out = []
+        for start, then in zip(self.initial, following):
+            name = b.names.fresh()
+            b.line(f"{name} = phi {then.type} [ {start.text}, %{self.guard} ], "
+                   f"[ {then.text}, %{latch} ]")
+            out.append(Value(then.type, name))
+        return out
+
+
+class _Writer:
+    """Writes one nest into its function."""
+
+    def __init__(self, low: Lowering, nest: Nest, k: Kernel, fn: Function) -> None:
+        self.low, self.nest, self.k, self.fn = low, nest, k, fn
+        self.deepest = len(nest.outer) - 1  # level of the phases
+        self.known_rows: dict[Node, Val] = {}
+
+    def write(self) -> int:
+        """Emits the loops; returns the number of chunks."""
+        fn, nest = self.fn, self.nest
+        shared, chunks, grain = self._share()
+        b = fn.entry
+        if not nest.outer:
+            self._phases(b)
+        elif chunks == 1:
+            self._outer(b, 0)
+        elif len(shared) == 1:
+            begin, end = self._range(b, grain, shared[0].extent)
+            self._level(b, 0, begin, end, sure=True)
+        else:
+            self._flat(b, shared, grain)
+        fn.ret(b)
+        return chunks
+
+    def _share(self) -> tuple[list[ix.Var], int, int]:
+        """(outermost variables the threads share, chunks, elements of them a chunk)."""
+        nest = self.nest
+        total = nest.unit_ns * math.prod(v.extent for v in nest.outer + nest.inner)
+        total *= max(1, len(nest.phases))
+        if total < SERIAL_NS or not nest.outer:
+            return [], 1, 0
+        wanted = min(MAX_CHUNKS, max(2, int(total / CHUNK_NS)))
+        shared: list[ix.Var] = []
+        extent = 1
+        for v in nest.outer:
+            if v is nest.vec and shared:
+                break
+            shared.append(v)
+            extent *= v.extent
+            if extent >= wanted:
+                break
+        grain = -(-extent // wanted)
+        if shared[-1] is nest.vec:
+            grain = -(-grain // nest.lanes) * nest.lanes
+        return shared, -(-extent // grain), grain
+
+    def _range(self, b: Block, grain: int, extent: int) -> tuple[Value, Value]:
+        chunk = self.fn[1]
+        begin = b.op("mul nsw", chunk, const(I64, grain))
+        end = b.op("add nsw", begin, const(I64, grain))
+        end = b.intrinsic("llvm.smin", I64, end, const(I64, extent))
+        return begin, end
+
+    def _flat(self, b: Block, shared: list[ix.Var], grain: int) -> None:
+        """One loop over the flattened outermost variables."""
+        extents = tuple(v.extent for v in shared)
+        begin, end = self._range(b, grain, math.prod(extents))
+        loop = Loop(b, begin, end, 1, [], True)
+        rest = loop.var
+        for i, v in enumerate(shared):
+            step = const(I64, math.prod(extents[i + 1:]))
+            self.low.vars[v] = loop.body.op("udiv", rest, step) if i + 1 < len(shared) else rest
+            rest = loop.body.op("urem", rest, step)
+        for v in shared:
+            self.low.open(v.level, loop.body)
+        self._outer(loop.body, len(shared))
+        loop.finish([])
+        self.low.forget(0)
+
+    def _outer(self, b: Block, level: int) -> None:
+        """Loops from `level` inwards over all their values."""
+        if level == len(self.nest.outer):
+            self._phases(b)
+            return
+        v = self.nest.outer[level]
+        self._level(b, level, const(I64, 0), const(I64, v.extent), sure=True)
+
+    def _level(self, b: Block, level: int, begin: Value, end: Value, sure: bool) -> None:
+        v = self.nest.outer[level]
+        if v is self.nest.vec:
+            self._vector(b, v, begin, end, lambda body: self._outer(body, level + 1))
+            return
+        loop = Loop(b, begin, end, 1, [], sure)
+        self._enter(v, loop.var, loop.body)
+        self._outer(loop.body, level + 1)
+        loop.finish([])
+        self.low.forget(level)
+
+    def _enter(self, v: ix.Var, value: Value, body: Block) -> None:
+        self.low.vars[v] = value
+        self.low.open(v.level, body)
+
+    def _vector(self, b: Block, v: ix.Var, begin: Value, end: Value,
+                body: Callable[[Block], None]) -> None:
+        """Whole vectors in a loop, then the masked rest."""
+        lanes = self.nest.lanes
+        whole = v.extent // lanes * lanes
+        known = begin.text == "0" and end.text == str(v.extent)
+        if whole:
+            stop = const(I64, whole) if known else b.intrinsic(
+                "llvm.smin", I64, end, const(I64, whole))
+            loop = Loop(b, begin, stop, lanes, [], known)
+            self._enter(v, loop.var, loop.body)
+            body(loop.body)
+            loop.finish([])
+            self.low.forget(v.level)
+        if v.extent % lanes:
+            self._rest(b, v, whole, end, known, body)
+
+    def _rest(self, b: Block, v: ix.Var, whole: int, end: Value, known: bool,
+              body: Callable[[Block], None]) -> None:
+        skip = b.names.fresh("end")
+        if not known:
+            go = b.names.fresh("rest")
+            b.branch_if(b.cmp("eq", end, const(I64, v.extent)), go, skip)
+            b.label(go)
+        self._enter(v, const(I64, whole), b.child())
+        self.low.mask = Val(_first_lanes(b, v.extent - whole, self.nest.lanes), v.level)
+        body(b)
+        self.low.mask = None
+        self.low.forget(v.level)
+        if not known:
+            b.branch(skip)
+            b.label(skip)
+
+    # -- phases ----------------------------------------------------------------------------------
+    def _phases(self, b: Block) -> None:
+        for phase in self.nest.phases:
+            self.low.open(self.deepest, b)
+            if self.k.kind == "scan":
+                self._scan(b, phase)
+                continue
+            if self.k.axes and (phase.reductions or phase.stores):
+                self._reduce(b, phase)
+            else:
+                self._stores(b, phase.stores)
+            if phase.after:
+                self.low.open(self.deepest, b)
+                self._stores(b, phase.after)
+        self.low.known.clear()
+
+    def _stores(self, b: Block, stores: list[Store]) -> None:
+        """Computes the values of this position, then writes them all."""
+        nest = self.nest
+        ready = []
+        for s in stores:
+            indices = value_indices(s.value, nest.shape, nest.space, nest.kept, self.k.axes)
+            ready.append((s, indices, self.low.value(s.value, indices)))
+        for s, indices, v in ready:
+            place = self.low.layout.slots[s.home]
+            self.low.store(place, s.home.dtype, home_index(s, indices), v)
+
+    def _reduce(self, b: Block, phase: Phase) -> None:
+        """One walk along the reduced axes: accumulates, and stores what is ready."""
+        nest = self.nest
+        folds = nest.vec is not None and nest.vec in nest.inner
+        accumulators = [Accumulator(n, self.low, folds) for n in phase.reductions]
+        state = [v for a in accumulators for v in a.start()]
+        state = self._walk(b, 0, phase, accumulators, state)
+        self.low.open(self.deepest, b)
+        for a in accumulators:
+            count = len(a.types)
+            mine, state = state[:count], state[count:]
+            result = a.result(self.low.at(self.deepest), mine)
+            self.low.known[a.node] = Val(result, self.deepest)
+
+    def _walk(self, b: Block, depth: int, phase: Phase, accumulators: list[Accumulator],
+              state: list[Value]) -> list[Value]:
+        nest, low = self.nest, self.low
+        if depth == len(nest.inner):
+            return self._step(b, phase, accumulators, state)
+        v = nest.inner[depth]
+        lanes = nest.lanes if v is nest.vec else 1
+        whole = v.extent // lanes * lanes
+        if whole:
+            loop = Loop(b, const(I64, 0), const(I64, whole), lanes,
+                        [(s.type, s) for s in state], True)
+            self._enter(v, loop.var, loop.body)
+            after = self._walk(loop.body, depth + 1, phase, accumulators, loop.carried)
+            state = loop.finish(after)
+            low.forget(v.level)
+        if v.extent % lanes:
+            self._enter(v, const(I64, whole), b.child())
+            low.mask = Val(_first_lanes(b, v.extent - whole, lanes), v.level)
+            state = self._walk(b, depth + 1, phase, accumulators, state)
+            low.mask = None
+            low.forget(v.level)
+        return state
+
+    def _step(self, b: Block, phase: Phase, accumulators: list[Accumulator],
+              state: list[Value]) -> list[Value]:
+        nest, low = self.nest, self.low
+        self._stores(b, phase.stores)
+        values = [low.value(a.node.src[0], nest.space) for a in accumulators]
+        place = low.heads[-1]
+        out: list[Value] = []
+        for a, v in zip(accumulators, values):
+            count = len(a.types)
+            mine, state = state[:count], state[count:]
+            out += a.update(place, mine, v, self._position(a, place))
+        return out
+
+    def _position(self, a: Accumulator, place: Block) -> Value | None:
+        if not a.indexed:
+            return None
+        at = self.low.lane_index(self.nest.space[a.node.arg[0]])
+        if a.lanes > 1 and at.v.type.lanes == 1:
+            return place.splat(at.v, a.lanes)
+        return at.v
+
+    # -- scans -----------------------------------------------------------------------------------
+    def _scan(self, b: Block, phase: Phase) -> None:
+        """One serial walk along the scanned axis with a running value."""
+        nest, low = self.nest, self.low
+        (n,) = phase.reductions
+        accumulator = Accumulator(n, low, False)
+        v = nest.inner[0] if nest.inner else None
+        state = accumulator.start()
+        if v is None:
+            first = low.value(n.src[0], nest.space)
+            low.known[n] = first
+            self._stores(b, phase.stores)
+            return
+        loop = Loop(b, const(I64, 0), const(I64, v.extent), 1, [(s.type, s) for s in state], True)
+        self._enter(v, loop.var, loop.body)
+        operand = low.value(n.src[0], nest.space)
+        after = accumulator.update(low.heads[-1], loop.carried, operand, None)
+        low.known[n] = Val(after[0], v.level)
+        self._stores(loop.body, phase.stores)
+        loop.finish(after)
+        low.forget(v.level)
+
+
+def _first_lanes(b: Block, count: int, lanes: int) -> Value:
+    on = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(lanes))
+    return Value(make_type("i1", lanes), f"<{on}>")
+
+
+# -- accumulators ----------------------------------------------------------------------------------
+
+_JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "cumsum": "add",
+         "cumprod": "mul", "cummax": "maximum", "cummin": "minimum"}
+
+
+def identity(op: str, dtype: DType) -> float | int | bool:
+    """What a reduction of nothing gives."""
+    if op in ("sum", "cumsum"):
+        return 0
+    if op in ("prod", "cumprod"):
+        return 1
+    low = op in ("max", "cummax", "argmax")
+    if dtype.is_float:
+        return -math.inf if low else math.inf
+    if dtype is dt.bool_:
+        return not low
+    bits = dtype.itemsize * 8
+    if dtype.kind == "u":
+        return 0 if low else (1 << bits) - 1
+    return -(1 << (bits - 1)) if low else (1 << (bits - 1)) - 1
+
+
+class Accumulator:
+    """The running state of one reduction: a value, and for arg-reductions its position."""
+
+    def __init__(self, n: Node, low: Lowering, folds: bool) -> None:
+        self.node, self.low, self.folds = n, low, folds  # folds: lanes are parts of one result
+        self.dtype = n.src[0].dtype
+        self.indexed = n.op in ("argmax", "argmin")
+        self.lanes = low.lanes if low.vec is not None else 1
+        kind = scalar.register(self.dtype, self.lanes)
+        self.types = [kind, kind.of("i64")] if self.indexed else [kind]
+
+    def start(self) -> list[Value]:
+        first = const(self.types[0], identity(self.node.op, self.dtype))
+        return [first, const(self.types[1], -1)] if self.indexed else [first]
+
+    def join(self, b: Block, x: Value, y: Value) -> Value:
+        return scalar.EMIT[_JOIN[self.node.op]](b, self.node.src[0], x, y)
+
+    def update(self, b: Block, state: list[Value], v: Val, at: Value | None) -> list[Value]:
+        operand = self.low.wide(v) if self.lanes > 1 else v.v
+        on = self.low.mask.v if self.low.mask is not None else None
+        if not self.indexed:
+            joined = self.join(b, state[0], operand)
+            return [joined if on is None else b.select(on, joined, state[0])]
+        better = self._better(b, operand, state[0])
+        better = b.or_(better, b.cmp("slt", state[1], const(state[1].type, 0)))
+        if on is not None:
+            better = b.and_(better, on)
+        assert at is not None
+        return [b.select(better, operand, state[0]), b.select(better, at, state[1])]
+
+    def _better(self, b: Block, x: Value, best: Value) -> Value:
+        more = self.node.op == "argmax"
+        if x.type.is_float:
+            strict = b.cmp("ogt" if more else "olt", x, best)
+            nan = b.and_(b.cmp("uno", x, x), b.cmp("ord", best, best))
+            fine = b.and_(strict, b.cmp("ord", best, best))
+            return b.or_(fine, nan)
+        sign = "s" if self.dtype.kind == "i" else "u"
+        return b.cmp(sign + ("gt" if more else "lt"), x, best)
+
+    def result(self, b: Block, state: list[Value]) -> Value:
+        """Joins the lanes when the vector variable is a reduced one: halves, in a fixed order."""
+        lanes = self.lanes if self.folds else 1
+        while lanes > 1:
+            lanes //= 2
+            halves = [[b.shuffle(s, s, list(range(i * lanes, (i + 1) * lanes))) if lanes > 1
+                       else b.extract(s, i) for s in state] for i in (0, 1)]
+            state = self._meet(b, *halves)
+        return state[-1] if self.indexed else state[0]
+
+    def _meet(self, b: Block, x: list[Value], y: list[Value]) -> list[Value]:
+        if not self.indexed:
+            return [self.join(b, x[0], y[0])]
+        missing = b.cmp("slt", x[1], const(x[1].type, 0))
+        there = b.cmp("sge", y[1], const(y[1].type, 0))
+        better = self._better(b, y[0], x[0])
+        worse = self._better(b, x[0], y[0])
+        tie = b.and_(b.not_(b.or_(better, worse)), b.cmp("slt", y[1], x[1]))
+        take = b.or_(missing, b.and_(there, b.or_(better, tie)))
+        return [b.select(take, y[0], x[0]), b.select(take, y[1], x[1])]
+

@@ -1,0 +1,62 @@
+"""Scatter kernels: value elements combined into indexed places of the home, in C order, serially.
+
+The order is part of the meaning (the last writer wins, sums have one order), so one thread walks
+the indices; along the trailing axes, where places are distinct, lanes work side by side.
+"""
+
+from __future__ import annotations
+
+from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen.emit import I64, PTR, Function, Module, const
+from flambeau.compiler.codegen.lower import Layout, Lowering, Val
+from flambeau.compiler.codegen.nest import Loop, attributes
+from flambeau.compiler.kernel import Kernel
+from flambeau.compiler.node import Node
+from flambeau.compiler.target import Target
+
+_JOIN = {"add": "add", "max": "maximum", "min": "minimum", "mul": "mul"}
+
+
+def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: str
+             ) -> tuple[str, int]:
+    """Writes `void @symbol(ptr slots, i64 chunk)` with one chunk."""
+    n = k.stores[0].home
+    value = n.src[1]
+    fn = Function(module, symbol, None, [("slots", PTR, "noalias"), ("chunk", I64, "")],
+                  attributes(module, target), "internal")
+    low = Lowering(target, layout, fn.entry, fn[0])
+    variables = [ix.Var(i, e) for i, e in enumerate(value.shape)]
+    loops = []
+    block = fn.entry
+    for v in variables:
+        loop = Loop(block, const(I64, 0), const(I64, v.extent), 1, [], True)
+        loops.append(loop)
+        low.vars[v] = loop.var
+        low.open(v.level, loop.body)
+        block = loop.body
+    _element(low, n, tuple(map(ix.of, variables)))
+    for loop in reversed(loops):
+        loop.finish([])
+    fn.ret(fn.entry)
+    fn.finish()
+    return symbol, 1
+
+
+def _element(low: Lowering, n: Node, indices: tuple[ix.Index, ...]) -> None:
+    value, where = n.src[1], n.src[2:]
+    rank = len(where[0].shape)
+    leading = []
+    for axis, w in enumerate(where):
+        at = low.checked(n, low.value(w, indices[:rank]), n.shape[axis], None)
+        leading.append(ix.Index(0, ((ix.Dynamic(at.v, n.shape[axis], at.level), 1),)))
+    flat = ix.flatten((*leading, *indices[rank:]), n.shape)
+    v = low.value(value, indices)
+    if n.arg != "set":
+        b = low.heads[-1]
+        kind = scalar.memory(n.dtype)
+        address = b.gep(low.pointer(low.layout.slots[n]), kind, low.index(flat).v)
+        old = scalar.from_memory(b, n.dtype, b.load(kind, address, n.dtype.itemsize))
+        joined = scalar.EMIT[_JOIN[n.arg]](b, n, old, v.v)
+        v = Val(joined, len(low.heads) - 2)
+    low.store(low.layout.slots[n], n.dtype, flat, v)

@@ -1,0 +1,474 @@
+"""Cuts a graph into kernels: what is computed inline, what is stored, what shares a loop nest.
+
+Walks the graph from its roots. A node that must be in memory starts a kernel; a cheap node is
+computed inside every kernel that reads it; an anchor (reduction, scan, contraction) joins the one
+kernel that reads it when that kernel walks the same space, so that epilogues, softmax-like row
+families and losses become one nest. Kernels over the same space then merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flambeau.compiler import node as nd
+from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.kernel import Kernel, Store
+from flambeau.compiler.node import Node, Shape, toposort
+from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, MOVEMENT, OPS, REDUCTIONS, SCANS
+
+ROW_LIMIT = 16384  # elements of a row that several phases may walk: it must stay in L1/L2
+COSTLY = 8  # machine operations above which a value with several readers is stored
+
+_LEAVES = frozenset(("param", "scalar", "const", "iota"))
+_OPAQUE = frozenset(("extern", "scatter", "put", "concat", "loop", "output"))
+_ANCHORS = REDUCTIONS | SCANS | CONTRACTIONS
+_VIEWS = MOVEMENT - {"pad", "concat"}
+
+
+def in_memory(n: Node) -> bool:
+    """Leaves whose values lie in a buffer."""
+    return n.op == "param"
+
+
+def view_base(n: Node) -> tuple[Node, ix.Index | None, tuple[ix.Var, ...]]:
+    """The node under a chain of views, and n's elements' positions in it (None: not affine)."""
+    variables = tuple(ix.Var(i, e) for i, e in enumerate(n.shape))
+    indices = tuple(map(ix.of, variables))
+    while n.op in _VIEWS:
+        source = n.src[0]
+        indices = ix.movement(n.op, indices, n.shape, source.shape, n.arg)
+        n = source
+    flat = ix.flatten(indices, n.shape)
+    affine = all(isinstance(a, ix.Var) for a, _ in flat.terms)
+    return n, flat if affine else None, variables
+
+
+def _needed_in_memory(n: Node) -> Iterable[Node]:
+    """The nodes that must be stored because n reads them as memory."""
+    if n.op in CONTRACTIONS:
+        for s in n.src:
+            base, flat, _ = view_base(s)
+            yield base if flat is not None and not base.op == "const" else s
+    elif n.op in ("extern", "loop"):
+        yield from n.src
+    elif n.op == "scatter":
+        yield from n.src
+    elif n.op == "put":
+        yield n.src[0]
+    elif n.op == "gather":
+        base, flat, _ = view_base(n.src[0])
+        yield base if flat is not None else n.src[0]
+
+
+class _Fuser:
+    def __init__(self, roots: list[Node]) -> None:
+        self.roots = roots
+        self.order = toposort(roots)
+        self.position = {n: i for i, n in enumerate(self.order)}
+        self.readers: dict[Node, list[Node]] = {n: [] for n in self.order}
+        for n in self.order:
+            for s in dict.fromkeys(n.src):
+                self.readers[s].append(n)
+        self.stored: set[Node] = {r for r in roots if r.op != "param"}
+        for n in self.order:
+            for s in _needed_in_memory(n):
+                if not in_memory(s):
+                    self.stored.add(s)
+        self.kernels: list[Kernel] = []
+        self.inside: dict[Node, list[Kernel]] = {}
+
+    # -- assignment ------------------------------------------------------------------------------
+    def run(self) -> list[Kernel]:
+        for n in reversed(self.order):
+            if n.op == "param":
+                continue
+            self.assign(n)
+        return self.kernels
+
+    def assign(self, n: Node) -> None:
+        users = self.users(n)
+        if n in self.stored or n.op in _OPAQUE:
+            self.store(n)
+        elif n.op in _ANCHORS:
+            if len(users) == 1 and self.absorb(users[0], n):
+                self.inside[n] = users
+                users[0].inlined.add(n)
+            else:
+                self.store(n)
+        elif len(users) > 1 and n.op not in _LEAVES and self.worth_storing(n):
+            self.store(n)
+        else:
+            self.inside[n] = users
+            for k in users:
+                k.inlined.add(n)
+
+    def users(self, n: Node) -> list[Kernel]:
+        """Kernels that compute n's readers and would compute n inline."""
+        found: dict[Kernel, None] = {}
+        for reader in self.readers[n]:
+            if reader.op in _OPAQUE and not (reader.op in ("put", "concat")
+                                             and n in reader.src[-1 if reader.op == "put" else 0:]):
+                continue
+            for k in self.inside.get(reader, ()):
+                found[k] = None
+        return list(found)
+
+    def worth_storing(self, n: Node) -> bool:
+        return inline_cost(n, self.stored) > COSTLY
+
+    def store(self, n: Node) -> None:
+        """Starts the kernel(s) whose result n is."""
+        self.stored.add(n)
+        if n.op == "concat":
+            self.inside[n] = self.concat(n)
+            return
+        if n.op == "put":
+            k = Kernel("map", [Store(n.src[1], n, n.arg)], n.src[1].shape, initial=n.src[0])
+        elif n.op == "scatter":
+            k = Kernel("scatter", [Store(n, n)], n.src[1].shape, initial=n.src[0])
+        elif n.op in ("extern", "loop", "output"):
+            k = Kernel(n.op, [Store(n, n)], n.shape)
+        else:
+            k = Kernel("map", [Store(n, n)], n.shape)
+            if n.op in _ANCHORS:
+                self.absorb(k, n)
+        k.inlined.add(n)
+        self.kernels.append(k)
+        self.inside[n] = [k]
+
+    def concat(self, n: Node) -> list[Kernel]:
+        """One region store per part."""
+        made, start = [], 0
+        for part in n.src:
+            region = tuple((start if i == n.arg else 0, 1) for i in range(len(n.shape)))
+            k = Kernel("map", [Store(part, n, region)], part.shape)
+            start += part.shape[n.arg]
+            if part.size:
+                made.append(k)
+        self.kernels.extend(made)
+        return made
+
+    # -- anchors ---------------------------------------------------------------------------------
+    def absorb(self, k: Kernel, n: Node) -> bool:
+        """Makes n part of kernel k if k's loops can compute it on their way."""
+        if k.kind not in ("map", "rows") or any(s.home is not n and s.region for s in k.stores):
+            return False
+        if n.op in CONTRACTIONS:
+            return k.kind == "map" and self._adopt(k, n, "contract", n.shape, ())
+        axes = n.arg if n.op in REDUCTIONS else (n.arg,)
+        if n.op in SCANS:
+            return k.kind == "map" and self._adopt(k, n, "scan", n.shape, axes)
+        space = n.src[0].shape
+        if k.kind == "rows":
+            return (k.space == space and k.axes == axes and self._fits(k, n, space, axes)
+                    and self._take(k, n))
+        return self._adopt(k, n, "rows", space, axes)
+
+    def _adopt(self, k: Kernel, n: Node, kind: str, space: Shape, axes: tuple[int, ...]) -> bool:
+        alone = all(s.value is n for s in k.stores)
+        if kind == "rows" and not alone and any(s.value.size != n.size for s in k.stores):
+            length = _product(space[i] for i in axes)
+            if length > ROW_LIMIT:
+                return False
+        if not alone and not self._fits(k, n, space, axes if kind == "rows" else ()):
+            return False
+        k.kind, k.space, k.axes = kind, space, axes
+        return self._take(k, n)
+
+    def _take(self, k: Kernel, n: Node) -> bool:
+        k.anchors.insert(0, n)
+        return True
+
+    def _fits(self, k: Kernel, n: Node, space: Shape, axes: tuple[int, ...]) -> bool:
+        """Is n read only at the loop position itself, from every store and anchor of k?"""
+        variables = tuple(ix.of(ix.Var(i, e)) for i, e in enumerate(space))
+        kept = tuple(ix.ZERO if i in axes else v for i, v in enumerate(variables))
+        full, rows = _product(space), _product(e for i, e in enumerate(space) if i not in axes)
+        wanted = kept if axes else variables
+        goal = ix.flatten(wanted, n.shape)
+        seen: set[tuple[Node, tuple[ix.Index, ...]]] = set()
+        stack: list[tuple[Node, tuple[ix.Index, ...]]] = []
+        for s in k.stores:
+            if s.value.size == full:
+                stack.append((s.value, ix.reshape(variables, space, s.value.shape)))
+            elif s.value.size == rows:
+                narrow = tuple(1 if i in axes else e for i, e in enumerate(space))
+                stack.append((s.value, ix.reshape(kept, narrow, s.value.shape)))
+            else:
+                return False
+        while stack:
+            item = stack.pop()
+            if item in seen:
+                continue
+            seen.add(item)
+            m, indices = item
+            if m is n:
+                if ix.flatten(indices, n.shape) != goal:
+                    return False
+            elif m in k.anchors and m.op in REDUCTIONS:
+                stack.append((m.src[0], variables))
+            elif m in k.inlined or any(m is s.value for s in k.stores):
+                found = _operands(m, indices)
+                if found is None:
+                    if self.reaches(m, n):
+                        return False
+                else:
+                    stack.extend(found)
+        return True
+
+    def reaches(self, m: Node, n: Node) -> bool:
+        floor = self.position[n]
+        return n in toposort([m], stop=lambda x: self.position[x] <= floor)
+
+
+def _operands(m: Node, indices: tuple[ix.Index, ...]
+              ) -> list[tuple[Node, tuple[ix.Index, ...]]] | None:
+    """Where element `indices` of m reads its operands; None when not by plain index maps."""
+    if m.op in ELEMENTWISE or m.op == "mark":
+        return [(s, indices) for s in m.src]
+    if m.op in _VIEWS:
+        return [(m.src[0], ix.movement(m.op, indices, m.shape, m.src[0].shape, m.arg))]
+    if m.op in _LEAVES:
+        return []
+    return None
+
+
+def inline_cost(n: Node, stored: set[Node]) -> int:
+    """Machine operations an element to compute n from what lies in memory (capped)."""
+    total, stack, seen = 0, [n], {n}
+    while stack and total <= COSTLY:
+        m = stack.pop()
+        total += OPS[m.op].cost if m.op in ELEMENTWISE else 2 if m.op in ("gather", "pad") else 0
+        for s in m.src:
+            if s not in seen and s not in stored and s.op not in _ANCHORS and s.op not in _OPAQUE:
+                seen.add(s)
+                stack.append(s)
+    return total
+
+
+def _product(extents: Iterable[int]) -> int:
+    total = 1
+    for e in extents:
+        total *= e
+    return total
+
+
+# -- merging -------------------------------------------------------------------------------------
+
+
+def loads(k: Kernel, stored: set[Node]) -> set[Node]:
+    """Nodes in memory that kernel k reads."""
+    found: set[Node] = set()
+    if k.initial is not None:
+        found.add(k.initial)
+    own = {s.value for s in k.stores}
+    stack = [s.value for s in k.stores]
+    if k.kind in ("extern", "scatter", "loop", "output"):
+        stack = [s for v in stack for s in v.src]
+        own = set()
+    seen: set[Node] = set()
+    while stack:
+        n = stack.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        if (n.op == "param" or n in stored) and n not in own:
+            found.add(n)
+            continue
+        stack.extend(n.src)
+    return found
+
+
+def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
+    """Joins kernels that walk the same space and do not wait for each other.
+
+    `kernels` is in dependency order and so is the result.
+    """
+    writer = {h: k for k in kernels for h in k.homes}
+    reads = {k: {writer[n] for n in loads(k, stored) if n in writer} - {k} for k in kernels}
+    before: dict[Kernel, set[Kernel]] = {}
+    for k in kernels:
+        before[k] = set().union(*(before[r] | {r} for r in reads[k])) if reads[k] else set()
+    out: list[Kernel] = []
+    for k in kernels:
+        host = next((h for h in reversed(out) if _mergeable(h, k, reads, before, stored)), None)
+        if host is None:
+            out.append(k)
+            continue
+        host.stores += k.stores
+        host.anchors += [a for a in k.anchors if a not in host.anchors]
+        host.inlined |= k.inlined
+        if k.kind == "rows":
+            host.kind, host.space, host.axes = k.kind, k.space, k.axes
+        gained = (before[k] | reads[k]) - {host}
+        before[host] |= gained
+        for later in kernels:
+            if k in before.get(later, ()):
+                before[later] = (before[later] - {k}) | {host} | before[host]
+            if k in reads[later]:
+                reads[later] = (reads[later] - {k}) | {host}
+    return _ordered(out, stored)
+
+
+def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
+               before: dict[Kernel, set[Kernel]], stored: set[Node]) -> bool:
+    if k.kind not in ("map", "rows") or host.kind not in ("map", "rows"):
+        return False
+    if any(s.region for s in host.stores + k.stores) or len(host.stores) + len(k.stores) > 16:
+        return False
+    if host in before[k] and any(host in before[r] for r in before[k] if r is not host):
+        return False
+    if any(r is not host and _after(host, r, before) for r in before[k]):
+        return False
+    if k in before[host]:
+        return False
+    if host.kind == k.kind == "rows":
+        if host.space != k.space or host.axes != k.axes:
+            return False
+        row = _product(k.space[i] for i in k.axes)
+        if row > ROW_LIMIT:
+            return False
+    elif host.kind == "rows" or k.kind == "rows":
+        rows, flat = (host, k) if host.kind == "rows" else (k, host)
+        if flat.space != rows.space:
+            return False
+        if _product(rows.space[i] for i in rows.axes) > ROW_LIMIT:
+            return False
+    elif host.space != k.space and _product(host.space) != _product(k.space):
+        return False
+    elif host.space != k.space:
+        return False
+    if not (loads(host, stored) & loads(k, stored) or host in reads[k]):
+        return False
+    return _reads_in_place(host, k, stored)
+
+
+def _after(a: Kernel, b: Kernel, before: dict[Kernel, set[Kernel]]) -> bool:
+    return a in before[b]
+
+
+def _reads_in_place(host: Kernel, k: Kernel, stored: set[Node]) -> bool:
+    """Does k read what host stores only at its own loop position?"""
+    homes = {s.home for s in host.stores}
+    space = k.space if k.kind == "rows" else host.space
+    variables = tuple(ix.of(ix.Var(i, e)) for i, e in enumerate(space))
+    stack = [(s.value, ix.reshape(variables, space, s.value.shape)) for s in k.stores
+             if s.value.size == _product(space)]
+    stack += [(a.src[0], variables) for a in k.anchors if a.op in REDUCTIONS]
+    if len(stack) < len(k.stores) and not k.anchors:
+        return False
+    own = {s.value for s in k.stores}
+    narrow = [s.value for s in k.stores if s.value.size != _product(space)]
+    if any(h in toposort([v], stop=lambda n: n in homes or n in k.anchors)
+           for v in narrow for h in homes):
+        return False
+    seen = set()
+    while stack:
+        n, indices = stack.pop()
+        if (n, indices) in seen:
+            continue
+        seen.add((n, indices))
+        if n in homes:
+            if ix.flatten(indices, n.shape) != ix.flatten(
+                    ix.reshape(variables, space, n.shape) if n.size == _product(space)
+                    else indices, n.shape) or n.size != _product(space):
+                return False
+            continue
+        if n in k.anchors or (n in stored and n not in own) or n.op == "param":
+            continue
+        found = _operands(n, indices)
+        if found is None:
+            if homes & set(toposort([n], stop=lambda m: m in homes)):
+                return False
+            continue
+        stack.extend(found)
+    return True
+
+
+def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
+    """Dependency order, stable."""
+    writers: dict[Node, list[Kernel]] = {}
+    for k in kernels:
+        for h in k.homes:
+            writers.setdefault(h, []).append(k)
+    done: set[Kernel] = set()
+    out: list[Kernel] = []
+    stack = [(k, False) for k in reversed(kernels)]
+    while stack:
+        k, ready = stack.pop()
+        if k in done:
+            continue
+        if ready:
+            done.add(k)
+            out.append(k)
+            continue
+        stack.append((k, True))
+        for n in loads(k, stored):
+            stack.extend((w, False) for w in writers.get(n, ()) if w not in done and w is not k)
+    return out
+
+
+def fuse(roots: list[Node]) -> list[Kernel]:
+    """The kernels that compute the roots, in an order in which they may run."""
+    fuser = _Fuser(roots)
+    kernels = _ordered(fuser.run(), fuser.stored)
+    return merge(kernels, fuser.stored)
+
+
+def split_reductions(roots: list[Node], block: int = ROW_LIMIT, few: int = 64) -> list[Node]:
+    """Cuts long reductions with few results into fixed blocks, combined by a second reduction.
+
+    The cut depends on shapes alone, so the bits do not depend on the number of threads; blocks
+    also bound the error of long float sums.
+    """
+    replace: dict[Node, Node] = {}
+    for n in toposort(roots):
+        if n.op not in ("sum", "prod", "max", "min"):
+            continue
+        source = n.src[0]
+        length = _product(source.shape[i] for i in n.arg)
+        if length <= block or n.size > few * max(1, length // block):
+            continue
+        replace[n] = _split(n, block)
+    if not replace:
+        return roots
+    done: dict[Node, Node] = {}
+    for n in toposort(roots):
+        src = tuple(done[s] for s in n.src)
+        if n in replace:
+            done[n] = _split(nd.node(n.op, n.dtype, n.shape, src, n.arg), block)
+        else:
+            done[n] = nd.rebuild(n, src)
+    return [done[r] for r in roots]
+
+
+def _split(n: Node, block: int) -> Node:
+    source = n.src[0]
+    axis = max(n.arg, key=lambda i: (source.shape[i] > 1, -i) if source.shape[i] >= 2 else (0, -i))
+    extent = source.shape[axis]
+    inner = _product(source.shape[i] for i in n.arg if i != axis)
+    piece = max(1, block // inner)
+    if piece >= extent:
+        return n
+    count, rest = divmod(extent, piece)
+    parts = []
+    if count:
+        main = _cut(source, axis, 0, count * piece)
+        shape = (*source.shape[:axis], count, piece, *source.shape[axis + 1:])
+        axes = tuple(i + 1 if i > axis else i for i in n.arg if i != axis) + (axis + 1,)
+        partial = nd.reduce_(n.op, nd.reshape(main, shape), tuple(sorted(axes)))
+        last = nd.reduce_(n.op, partial, (axis,))
+        parts.append(nd.reshape(last, n.shape))
+    if rest:
+        tail = nd.reduce_(n.op, _cut(source, axis, count * piece, rest), n.arg)
+        parts.append(tail)
+    if len(parts) == 1:
+        return parts[0]
+    join = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}[n.op]
+    return nd.elementwise(join, *parts)
+
+
+def _cut(x: Node, axis: int, start: int, length: int) -> Node:
+    starts = tuple(start if i == axis else 0 for i in range(len(x.shape)))
+    lengths = tuple(length if i == axis else e for i, e in enumerate(x.shape))
+    return nd.slice_(x, starts, lengths, (1,) * len(x.shape))

@@ -1,0 +1,282 @@
+"""The whole compiler, in order: from roots to a program. The only file that knows the order.
+
+`prepare` numbers a graph and makes its structural key without compiling anything; `build` runs the
+passes. Between them sits the cache (frontend/realize.py asks it), so a known structure costs one
+walk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flambeau.compiler import fuse, memory
+from flambeau.compiler import node as nd
+from flambeau.compiler.check import check
+from flambeau.compiler.codegen.emit import Module
+from flambeau.compiler.codegen.lower import Layout
+from flambeau.compiler.codegen.program import Assembler
+from flambeau.compiler.config import config
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.kernel import Kernel, Program
+from flambeau.compiler.node import Node
+from flambeau.compiler.ops import CONTRACTIONS
+from flambeau.compiler.simplify import simplify
+from flambeau.compiler.target import Target
+
+
+@dataclass
+class Request:
+    """A graph whose leaves have been numbered: what is asked, apart from any data.
+
+    leaves: the buffer leaves in order of their numbers; scalars: the scalar leaves; order: every
+    node, sources first. donate[i] = j: root i may take over leaf j's memory.
+    """
+
+    roots: list[Node]
+    order: list[Node]
+    leaves: list[Node]
+    scalars: list[Node]
+    key: tuple[Any, ...]
+    donate: dict[int, int] = field(default_factory=dict)
+
+    def digest(self, target: Target) -> str:
+        """A stable name for the structure on this target."""
+        text = repr((self.key, target))
+        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Request:
+    """Numbers the graph under roots. A node whose value is known counts as that buffer.
+
+    donate: root -> buffer leaf whose memory it may take over.
+    """
+    order, leaves, scalars, key = [], [], [], []
+    number: dict[Node, int] = {}
+    for n in nd.toposort(roots, stop=_known):
+        leaf = n if n.op == "buffer" else n.value
+        if leaf is not None and n.op != "const":
+            if leaf not in number:
+                number[leaf] = len(order)
+                order.append(leaf)
+                leaves.append(leaf)
+                key.append((n.dtype.rank, n.shape))
+            number[n] = number[leaf]
+            continue
+        if n.op == "mark":
+            number[n] = number[n.src[0]]
+            continue
+        number[n] = len(order)
+        order.append(n)
+        if n.op == "scalar":
+            scalars.append(n)
+            key.append(("scalar", n.dtype.rank))
+        else:
+            key.append((n.op, n.dtype.rank, n.shape, n.arg, *[number[s] for s in n.src]))
+    places = tuple(number[r] for r in roots)
+    place = {n: i for i, n in enumerate(leaves)}
+    gifts = {i: place[donate[r]] for i, r in enumerate(roots)
+             if donate and r in donate and donate[r] in place}
+    whole = (tuple(key), places, tuple(gifts.items()))
+    return Request(roots, order, leaves, scalars, whole, gifts)
+
+
+def _known(n: Node) -> bool:
+    return n.value is not None
+
+
+def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
+    """The same graph over numbered parameters: (roots, params, scalars)."""
+    done: dict[Node, Node] = {}
+    params = []
+    for i, leaf in enumerate(request.leaves):
+        p = nd.node("param", leaf.dtype, leaf.shape, (), (i,))
+        done[leaf] = p
+        params.append(p)
+    for n in nd.toposort(request.roots, stop=_known):
+        leaf = n if n.op == "buffer" else n.value
+        if leaf is not None:
+            done[n] = done[leaf]
+        elif n.op == "mark":
+            done[n] = done[n.src[0]]
+        elif n not in done:
+            done[n] = nd.rebuild(n, tuple(done[s] for s in n.src))
+    return [done[r] for r in request.roots], params, request.scalars
+
+
+# -- the passes ------------------------------------------------------------------------------------
+
+
+def pad_convolutions(roots: list[Node]) -> list[Node]:
+    """Gives convolutions a padded copy of their input, so that kernels read plain memory."""
+    done: dict[Node, Node] = {}
+    for n in nd.toposort(roots):
+        src = tuple(done[s] for s in n.src)
+        m = nd.rebuild(n, src)
+        done[n] = _padded(m) if n.op == "conv" else m
+    return [done[r] for r in roots]
+
+
+def _padded(n: Node) -> Node:
+    g, x = n.arg, n.src[0]
+    if not any(g.before) and not any(g.after) and all(d == 1 for d in g.input_dilation):
+        return n
+    spatial = [(e - 1) * d + 1 + b + a for e, d, b, a in
+               zip(x.shape[2:], g.input_dilation, g.before, g.after)]
+    x = _spread(x, g, spatial)
+    ones, zeros = (1,) * len(spatial), (0,) * len(spatial)
+    plain = type(g)(g.stride, zeros, zeros, g.dilation, ones, g.groups)
+    return nd.node("conv", n.dtype, n.shape, (x, n.src[1]), plain)
+
+
+def _spread(x: Node, g: Any, spatial: list[int]) -> Node:
+    before = tuple(max(0, b) for b in g.before)
+    after = tuple(max(0, a) for a in g.after)
+    full = tuple((e - 1) * d + 1 + b + a for e, d, b, a in
+                 zip(x.shape[2:], g.input_dilation, before, after))
+    x = nd.pad(x, (0, 0, *before), (*x.shape[:2], *full), 0, (1, 1, *g.input_dilation))
+    starts = (0, 0, *(max(0, -b) for b in g.before))
+    return nd.slice_(x, starts, (*x.shape[:2], *spatial), (1,) * len(x.shape))
+
+
+PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
+    ("simplify", simplify),  # algebra and stability, before anything is fixed in place
+    ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
+    ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
+    ("simplify_again", simplify),  # what the passes above left behind
+]
+
+
+def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None) -> list[Node]:
+    """Runs the graph passes, with checks and dumps between them."""
+    skip = set(config.skip.split(",")) if config.skip else set()
+    for name, step in PASSES:
+        if name in skip:
+            continue
+        start = time.perf_counter()
+        roots = step(roots)
+        if times is not None:
+            times.append((name, time.perf_counter() - start))
+        if config.check:
+            check(roots, name)
+        if config.debug >= 3 or config.dump:
+            _show(name, roots)
+    return roots
+
+
+def _show(stage: str, roots: list[Node]) -> None:
+    from flambeau.compiler import show
+    say(stage, show.text(roots), 3)
+
+
+_dumped = 0
+
+
+def say(title: str, text: str, level: int) -> None:
+    """One stage's text to stderr (debug ladder) and to the dump folder."""
+    global _dumped
+    if config.debug >= level:
+        print(f"--- {title}\n{text}", file=sys.stderr)
+    if config.dump:
+        os.makedirs(config.dump, exist_ok=True)
+        _dumped += 1
+        with open(os.path.join(config.dump, f"{_dumped:04d}_{title}.txt"), "w") as f:
+            f.write(text + "\n")
+
+
+def build(request: Request, target: Target) -> tuple[Program, str]:
+    """Runs every pass; returns the program and its LLVM IR."""
+    times: list[tuple[str, float]] = []
+    key = request.digest(target)
+    if config.check:
+        check(request.roots, "as asked")
+    roots, params, scalars = parametrise(request)
+    # a root may come out as a bare parameter or twice the same: a mark gives each its own home
+    roots = graph_passes(roots, times)
+    roots = [_own_home(r, i, roots) for i, r in enumerate(roots)]
+    start = time.perf_counter()
+    kernels = fuse.fuse([r for r in roots if r.size])
+    times.append(("fuse", time.perf_counter() - start))
+    start = time.perf_counter()
+    program, ir = assemble(key, request, kernels, roots, params, scalars, target)
+    times.append(("generate", time.perf_counter() - start))
+    program.stages = times
+    say("kernels", "\n".join(f"{r.name}: {r.detail}" for r in program.kernels), 2)
+    if config.dump or config.debug >= 5:
+        say("llvm", ir, 5)
+    return program, ir
+
+
+def _own_home(r: Node, i: int, roots: list[Node]) -> Node:
+    if r.op in ("param", "mark") or any(q is r for q in roots[:i]):
+        return nd.node("mark", r.dtype, r.shape, (r,), ("root", i))
+    return r
+
+
+def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node],
+             params: list[Node], scalars: list[Node], target: Target) -> tuple[Program, str]:
+    """Places values and writes the module."""
+    offsets, at = {}, 8
+    for s in scalars:
+        at = -(-at // s.dtype.itemsize) * s.dtype.itemsize
+        offsets[s] = at
+        at += s.dtype.itemsize
+    homes_written = {h for k in kernels for h in k.homes}
+    stored = homes_written | set(params)
+    wishes = {roots[i]: params[j] for i, j in request.donate.items()
+              if roots[i].nbytes == params[j].nbytes and roots[i].size}
+    kernels, granted = memory.take_over(kernels, wishes, stored)
+    errors = _failing(kernels, request)
+    layout = Layout({}, offsets, {n: i + 1 for i, (n, _) in enumerate(errors)})
+    module = Module(f"program {key}", target.triple, target.data_layout)
+    writer = Assembler(module, target, layout)
+    writer.inputs = len(params)
+    homes = {p: writer.slot("input", i) for i, p in enumerate(params)}
+    copies = []
+    for i, r in enumerate(roots):
+        gift = request.donate.get(i)
+        if r in granted:
+            homes[r] = homes[granted[r]]
+        elif gift is not None and r in wishes and r.size:
+            # computed aside, then copied over the input: somebody still reads the old value
+            copies.append((r, homes[params[gift]]))
+        else:
+            homes[r] = writer.slot("output", i)
+    for r, _ in copies:
+        homes[r] = writer.slot("arena", writer.arena.take(r.nbytes))
+    tail = [(to, homes[r], r.nbytes) for r, to in copies]
+    made = writer.run(kernels, homes, tail)
+    alias = [request.donate.get(i, -1) if r in granted or any(r is c for c, _ in copies) else -1
+             for i, r in enumerate(roots)]
+    program = Program(
+        key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
+        [(s.dtype.name, offsets[s]) for s in scalars], at, made.arena_bytes, made.entries,
+        made.externs, made.slots, made.reports,
+        [(place, message) for _, (place, message) in errors])
+    return program, str(module)
+
+
+def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[int, str]]]:
+    """Nodes that may find an index out of range, with what to say then."""
+    found: list[tuple[Node, tuple[int, str]]] = []
+    nodes: dict[Node, None] = {}
+    for k in kernels:
+        for n in nd.toposort([s.value for s in k.stores]):
+            if n.op in ("gather", "scatter"):
+                nodes[n] = None
+    origin = {(n.op, n.shape): i for i, n in enumerate(request.order)
+              if n.op in ("gather", "scatter")}
+    for n in nodes:
+        extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
+        message = (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "
+                   f"indexed axes of {list(n.src[0].shape)}, got one out of range")
+        found.append((n, (origin.get((n.op, n.shape), -1), message)))
+    return found
+
+
+__all__ = ["DType", "Request", "build", "graph_passes", "prepare"]

@@ -1,0 +1,346 @@
+"""Tensors from Python data, NumPy arrays and formulas.
+
+Constant and counted tensors (zeros, full, arange, eye, ...) take no memory until computed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import node as N
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.node import Node, Shape
+
+from . import realize as door
+from .tensor import Tensor, as_dtype, check_axis, check_shape, default_dtype, read, result
+
+# -- from data ---------------------------------------------------------------------------------
+
+
+def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+           ) -> Tensor:
+    """A tensor with a copy of data: nested lists of numbers, an array or a tensor.
+
+    Without dtype, Python floats give the default dtype, ints int64 and bools bool; arrays and
+    tensors keep theirs. Torch7 Tensor(table), NumPy array. Raises TypeError for other data,
+    ValueError for ragged lists.
+    """
+    wanted = None if dtype is None else as_dtype("tensor", dtype)
+    if isinstance(data, Tensor):
+        made = result(N.cast(N.node("mark", data.dtype, data.shape, (read(data),), 0)
+                             if data.requires_grad else read(data), wanted or data.dtype))
+    else:
+        array, own = _to_array("tensor", data, wanted)
+        made = _from_array(array, own if wanted is None else wanted)
+    _check_device("tensor", device)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _check_device(name: str, device: Any) -> None:
+    if str(device) not in ("cpu", "reference"):
+        raise ValueError(f"{name}: expected device 'cpu', got {device!r}")
+
+
+def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, DType]:
+    """An array and the dtype that data has by itself."""
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.asarray(data)
+        return array, dt.from_numpy(array.dtype)
+    if isinstance(data, list | tuple) and _holds_tensors(data):
+        data = _plain(data)
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise ValueError(f"{name}: expected nested lists of equal lengths, got ragged ones"
+                         ) from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected numbers, got {type(data).__name__} of "
+                        f"{array.dtype.name}")
+    if hasattr(data, "__array__") or hasattr(data, "__array_interface__"):
+        return array, dt.from_numpy(array.dtype)
+    if array.dtype.kind == "f" and not _strong(data):
+        return array, default_dtype()
+    return array, dt.from_numpy(array.dtype)
+
+
+def _strong(data: Any) -> bool:
+    """Does the first number of nested lists bring a NumPy dtype of its own?"""
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return isinstance(data, np.ndarray | np.generic)
+
+
+def _holds_tensors(data: Any) -> bool:
+    return any(isinstance(x, Tensor) or (isinstance(x, list | tuple) and _holds_tensors(x))
+               for x in data)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, list | tuple):
+        return [_plain(x) for x in data]
+    return data.numpy() if isinstance(data, Tensor) else data
+
+
+def _from_array(array: np.ndarray, dtype: DType) -> Tensor:
+    """A tensor with a copy of the array's values as dtype."""
+    if dtype is dt.bfloat16:
+        return result(N.cast(door.leaf_of(array.astype(np.float32), dt.float32), dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return result(door.leaf_of(array.astype(dtype.numpy, copy=False), dtype))
+
+
+def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor of data: a tensor gives itself, a writable C-contiguous NumPy array is shared, all
+    else is copied. NumPy asarray.
+
+    copy: True never shares, False raises ValueError where a copy would be needed.
+    """
+    wanted = None if dtype is None else as_dtype("asarray", dtype)
+    if isinstance(data, Tensor) and not copy:
+        if wanted is None or wanted is data.dtype:
+            return data
+    elif isinstance(data, np.ndarray) and not copy and _shareable(data):
+        if wanted is None or wanted is dt.from_numpy(data.dtype):
+            return from_numpy(data)
+    if copy is False:
+        raise ValueError(f"asarray: expected data that can be shared, got {type(data).__name__}")
+    return data.to(wanted) if isinstance(data, Tensor) and not copy else tensor(data, wanted)
+
+
+def _shareable(array: np.ndarray) -> bool:
+    flags = array.flags
+    return flags.c_contiguous and flags.writeable and flags.aligned and array.dtype.isnative
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor over the array's memory: in-place changes on either side show on the other.
+
+    What is lazily computed from the tensor reads the memory when it is computed. Raises TypeError
+    for other things than arrays, ValueError for memory that is not C-contiguous and writable.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+    if not _shareable(array):
+        raise ValueError("from_numpy: expected a writable C-contiguous array, got one of shape "
+                         f"{array.shape} with strides {array.strides}; fb.tensor copies")
+    made = result(door.shared_leaf(array, dt.from_numpy(array.dtype)))
+    made._storage.shared = array
+    return made
+
+
+# -- constants ---------------------------------------------------------------------------------
+
+
+_SPECIAL = frozenset((0, 1, -1, 2))
+_LIMITS = {d: (np.iinfo(d.numpy).min, np.iinfo(d.numpy).max)
+           for d in dt.DTYPES if d.is_integer}
+
+
+def number(name: str, value: Any, dtype: DType, shape: Shape = (), const: bool = False) -> Node:
+    """A Python number as a node of that dtype and shape: an argument of the program, or a constant
+    if told so or if it is one that the compiler may use. Raises OverflowError where an integer
+    dtype does not hold it."""
+    if dtype.is_integer:
+        low, high = _LIMITS[dtype]
+        if not low <= value <= high:
+            raise OverflowError(f"{name}: expected an integer that {dtype.name} holds, "
+                                f"got {value}")
+    if const or dtype is dt.bool_ or value in _SPECIAL:
+        return N.const(dtype, value, shape)
+    return N.expand_to(N.scalar(dtype, value), shape)
+
+
+def _finish(n: Node, device: str, requires_grad: bool, name: str) -> Tensor:
+    _check_device(name, device)
+    made = result(n)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _dtype(name: str, dtype: Any) -> DType:
+    return default_dtype() if dtype is None else as_dtype(name, dtype)
+
+
+def zeros(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+          ) -> Tensor:
+    """Zeros of the default dtype or dtype; shape as `zeros(2, 3)` or `zeros((2, 3))`."""
+    n = N.const(_dtype("zeros", dtype), 0, check_shape("zeros", shape))
+    return _finish(n, device, requires_grad, "zeros")
+
+
+def ones(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+         ) -> Tensor:
+    """Ones of the default dtype or dtype; shape as `ones(2, 3)` or `ones((2, 3))`."""
+    n = N.const(_dtype("ones", dtype), 1, check_shape("ones", shape))
+    return _finish(n, device, requires_grad, "ones")
+
+
+def empty(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+          ) -> Tensor:
+    """A tensor to be filled; its values are zeros (Torch7 and NumPy leave memory as found)."""
+    return zeros(*shape, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, device: str = "cpu",
+         requires_grad: bool = False) -> Tensor:
+    """A tensor filled with a number or a broadcast tensor; dtype as fb.tensor(fill_value)."""
+    if not hasattr(shape, "__len__"):
+        shape = (shape,)
+    wanted = check_shape("full", tuple(shape))
+    value = tensor(fill_value, dtype) if not isinstance(fill_value, int | float) else None
+    if value is not None:
+        n = N.expand_to(read(value), wanted)
+    else:
+        own = {bool: dt.bool_, int: dt.int64}.get(type(fill_value), default_dtype())
+        own = own if dtype is None else as_dtype("full", dtype)
+        n = number("full", fill_value, own, wanted)
+    return _finish(n, device, requires_grad, "full")
+
+
+def zeros_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros with the shape and dtype of x."""
+    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def ones_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones with the shape and dtype of x."""
+    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def empty_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor to be filled (zeros) with the shape and dtype of x."""
+    return zeros_like(x, dtype, requires_grad)
+
+
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False
+              ) -> Tensor:
+    """fill_value everywhere, with the shape and dtype of x."""
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
+                requires_grad=requires_grad)
+
+
+# -- counted -----------------------------------------------------------------------------------
+
+
+def iota(dtype: DType, shape: Shape, axis: int) -> Node:
+    """The node of the index along an axis."""
+    return N.node("iota", dtype, shape, (), axis)
+
+
+def flat_index(dtype: DType, shape: Shape) -> Node:
+    """The node of the row-major position of each element."""
+    size = math.prod(shape)
+    return N.reshape(iota(dtype, (size,), 0), shape)
+
+
+def _ramp(start: float, step: float, count: int, dtype: DType) -> Node:
+    """start + i * step, calculated in float64 for floats (a last place matters to comparers)."""
+    wide = dt.float64 if dtype.is_float else dtype
+    n = iota(wide, (count,), 0)
+    if step != 1:
+        n = N.elementwise("mul", n, number("arange", step, wide, (count,)))
+    if start != 0:
+        n = N.elementwise("add", n, number("arange", start, wide, (count,)))
+    return N.cast(n, dtype)
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None,
+           requires_grad: bool = False) -> Tensor:
+    """start, start + step, ... below stop (1-d). int64 for ints, else the default dtype.
+
+    NumPy arange; Torch7 range is `fb.range_`, with its end included. Raises ValueError for step 0.
+    """
+    if stop is None:
+        start, stop = 0, start
+    start, stop, step = (_plain_number("arange", v) for v in (start, stop, step))
+    if step == 0:
+        raise ValueError("arange: expected a step other than 0, got 0")
+    if dtype is None:
+        integers = all(isinstance(v, int) for v in (start, stop, step))
+        wanted = dt.int64 if integers else default_dtype()
+    else:
+        wanted = as_dtype("arange", dtype)
+    count = max(0, math.ceil((stop - start) / step))
+    return _finish(_ramp(start, step, count, wanted), "cpu", requires_grad, "arange")
+
+
+def _plain_number(name: str, value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, np.generic):
+        return value
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{name}: expected numbers, got {type(value).__name__}")
+
+
+def range_(start: float, stop: float, step: float = 1, dtype: Any = None) -> Tensor:
+    """start, start + step, ... up to and including stop (Torch7 range)."""
+    if step == 0 or (stop - start) / step < 0:
+        raise ValueError(f"range: expected a step from {start} towards {stop}, got {step}")
+    count = math.floor((stop - start) / step) + 1
+    return result(_ramp(start, step, count, _dtype("range", dtype)))
+
+
+def linspace(start: float, stop: float, num: int = 100, dtype: Any = None, endpoint: bool = True
+             ) -> Tensor:
+    """num evenly spaced numbers from start to stop, both included (1-d).
+
+    The default num is Torch7's 100. NumPy linspace. Raises ValueError for num below 0.
+    """
+    if num < 0:
+        raise ValueError(f"linspace: expected num of 0 or more, got {num}")
+    start, stop = float(start), float(stop)
+    gaps = num - 1 if endpoint else num
+    wanted = _dtype("linspace", dtype)
+    n = _ramp(start, (stop - start) / gaps if gaps > 0 else 0.0, num, dt.float64)
+    if endpoint and num > 1:  # the end exactly, as NumPy does
+        last = N.elementwise("eq", iota(dt.int64, (num,), 0), N.const(dt.int64, num - 1, (num,)))
+        n = N.elementwise("where", last, number("linspace", stop, dt.float64, (num,)), n)
+    return result(N.cast(n, wanted))
+
+
+def logspace(start: float, stop: float, num: int = 100, base: float = 10.0, dtype: Any = None
+             ) -> Tensor:
+    """base ** linspace(start, stop, num) (1-d). NumPy and Torch7 logspace."""
+    powers = read(linspace(start, stop, num, dtype=dt.float64))
+    n = N.elementwise("pow", number("logspace", base, dt.float64, powers.shape), powers)
+    return result(N.cast(n, _dtype("logspace", dtype)))
+
+
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+    """Ones on the k-th diagonal of an n x m matrix (m = n). NumPy and Torch7 eye."""
+    shape = check_shape("eye", (n, n if m is None else m))
+    return result(N.cast(_compare_axes("eq", shape, k), _dtype("eye", dtype)))
+
+
+def _compare_axes(op: str, shape: Shape, k: int) -> Node:
+    """Where column (op) row + k holds, on the last two axes."""
+    rows, columns = len(shape) - 2, len(shape) - 1
+    row = iota(dt.int64, shape, rows)
+    if k:
+        row = N.elementwise("add", row, N.const(dt.int64, k, shape))
+    return N.elementwise(op, iota(dt.int64, shape, columns), row)
+
+
+def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+    """Ones at and below the k-th diagonal of an n x m matrix. NumPy tri."""
+    shape = check_shape("tri", (n, n if m is None else m))
+    return result(N.cast(_compare_axes("le", shape, k), _dtype("tri", dtype)))
+
+
+def indices(dimensions: Any, dtype: Any = dt.int64) -> Tensor:
+    """The index along each axis of a grid: shape (len(dimensions), *dimensions). NumPy indices."""
+    shape = check_shape("indices", tuple(dimensions))
+    wanted = as_dtype("indices", dtype)
+    if not shape:
+        return zeros(0, dtype=wanted)
+    grids = [N.reshape(iota(wanted, shape, axis), (1, *shape)) for axis in range(len(shape))]
+    return result(N.concat(grids, 0))
+
+
+def iota_like(x: Tensor, axis: int = -1, dtype: Any = dt.int64) -> Tensor:
+    """The index along one axis, in the shape of x."""
+    axis = check_axis("iota_like", axis, x.ndim)
+    return result(iota(as_dtype("iota_like", dtype), x.shape, axis))

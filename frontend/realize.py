@@ -1,0 +1,129 @@
+"""The door to values: the only file that asks compiler and runtime to compute.
+
+`realize(storages)` computes; `force(storages)` does so on behalf of a user who asked for numbers,
+and counts where in the user's code that happened.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.node import Node, node
+from flambeau.runtime import memory, reference
+
+from .storage import Storage
+
+
+def realize(storages: list[Storage]) -> None:
+    """Computes the values of storages together; afterwards each `storage.leaf` is a buffer."""
+    pending = [s for s in storages if s.leaf is None]
+    for s in storages:
+        if s.leaf is not None:
+            s.install(s.leaf)
+    if pending:
+        values = reference.evaluate([s.node for s in pending])
+        for s, value in zip(pending, values):
+            s.install(leaf_of(value, s.dtype))
+
+
+def leaf_of(array: np.ndarray, dtype: DType) -> Node:
+    """A buffer leaf with a copy of the array (bits of `dtype`)."""
+    buffer = memory.allocate(array.nbytes)
+    buffer.array(dtype.numpy, array.shape, writable=True)[...] = array
+    buffer.exported = False  # the array above dies here
+    return node("buffer", dtype, array.shape, (), buffer)
+
+
+def shared_leaf(array: np.ndarray, dtype: DType) -> Node:
+    """A buffer leaf over the memory of a C-contiguous array."""
+    return node("buffer", dtype, array.shape, (), memory.wrap(array))
+
+
+def write_shared(storage: Storage, value: Node) -> None:
+    """Computes `value` into the NumPy memory that `storage` shares.
+
+    Lazy expressions that read the old value keep it: they get a copy made before the write.
+    """
+    result = Storage(value)
+    realize([result])
+    old = storage.node
+    if sys.getrefcount(old) > 3:  # storage, `old`, the argument; anything else still reads it
+        old.value = leaf_of(storage.shared, old.dtype)
+    leaf = result.leaf
+    assert leaf is not None
+    storage.shared[...] = leaf.arg.array(leaf.dtype.numpy, leaf.shape)
+    storage.node = shared_leaf(storage.shared, old.dtype)
+    storage.version += 1
+
+
+# -- forced values, counted ----------------------------------------------------------------------
+
+syncs: Counter[tuple[str, int]] = Counter()
+
+
+class _Mode(threading.local):
+    forbidden = False
+
+
+_mode = _Mode()
+
+
+class SyncReport(dict[str, int]):
+    """Counts of forced computations by "file:line"; prints as a table, most frequent first."""
+
+    def __str__(self) -> str:
+        if not self:
+            return "no value was forced"
+        return "\n".join(f"{count:8d}  {place}" for place, count in self.items())
+
+
+def user_frame() -> tuple[str, int]:
+    """File and line of the innermost caller outside Flambeau."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name != "flambeau" and not name.startswith("flambeau."):
+            break
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def force(storages: list[Storage]) -> None:
+    """Computes storages because the user's code needs numbers now; counted by its line."""
+    if all(s.leaf is not None for s in storages):
+        return
+    place = user_frame()
+    if _mode.forbidden:
+        raise RuntimeError(f"no_sync: expected no computation to be forced, got one at "
+                           f"{place[0]}:{place[1]}")
+    syncs[place] += 1
+    realize(storages)
+
+
+def sync_report(reset: bool = False) -> SyncReport:
+    """Where values were forced (`.numpy()`, `print`, `float`, `if`) and how often.
+
+    A dict from "file:line" to count, most frequent first; prints as a table.
+    """
+    report = SyncReport({f"{f}:{line}": n for (f, line), n in syncs.most_common()})
+    if reset:
+        syncs.clear()
+    return report
+
+
+@contextmanager
+def no_sync() -> Iterator[None]:
+    """Inside the block a forced computation raises RuntimeError that names its line."""
+    before = _mode.forbidden
+    _mode.forbidden = True
+    try:
+        yield
+    finally:
+        _mode.forbidden = before

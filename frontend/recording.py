@@ -1,0 +1,216 @@
+"""From user's operands to nodes: coercion, promotion, broadcasting, and the operators' fast path.
+
+Python numbers are weak (NEP 50): they take the tensors' dtype, within its kind. Each becomes a
+run-time argument (`node.scalar`), but 0, 1, -1 and 2, which the compiler may use, are constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import node as N
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.node import Node, Shape, node
+
+from .creation import number, tensor
+from .tensor import Tensor, assign, check_axis, default_dtype, mode, read, result
+
+Number = (bool, int, float)
+
+
+def coerce(name: str, x: Any) -> Any:
+    """A Tensor or a Python number from what a user passed. Raises TypeError for other things."""
+    if isinstance(x, Tensor) or type(x) in Number:
+        return x
+    if isinstance(x, np.ndarray | np.generic | list | tuple):
+        return tensor(x)
+    raise TypeError(f"{name}: expected a tensor, an array or a number, got {type(x).__name__}")
+
+
+def as_tensor(name: str, x: Any) -> Tensor:
+    """A Tensor from what a user passed; Python numbers become 0-d."""
+    if isinstance(x, Tensor):
+        return x
+    found = coerce(name, x)
+    return found if isinstance(found, Tensor) else tensor(found)
+
+
+def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
+    """The promoted dtype of tensors and weak Python numbers."""
+    found: DType | None = None
+    weak = 0  # 1 bool, 2 int, 3 float
+    for x in xs:
+        if isinstance(x, Tensor):
+            found = x.dtype if found is None else dt.promote(found, x.dtype)
+        else:
+            weak = max(weak, Number.index(type(x)) + 1)
+    if found is None:
+        return (dt.bool_, dt.bool_, dt.int64, default_dtype())[weak]
+    if weak == 3 and not found.is_float:
+        return default_dtype()
+    return dt.int64 if weak == 2 and found is dt.bool_ else found
+
+
+def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
+    """NumPy's broadcast of shapes. Raises ValueError when they do not fit."""
+    found: list[int] = []
+    for shape in shapes:
+        if len(shape) > len(found):
+            found = [1] * (len(shape) - len(found)) + found
+        start = len(found) - len(shape)
+        for i, extent in enumerate(shape, start):
+            if found[i] == 1:
+                found[i] = extent
+            elif extent not in (1, found[i]):
+                listed = " and ".join(str(tuple(s)) for s in shapes)
+                raise ValueError(f"{name}: expected shapes that broadcast, got {listed}")
+    return tuple(found)
+
+
+def check_devices(name: str, tensors: tuple[Tensor, ...]) -> str:
+    """The one device of tensors. Raises ValueError when there are several."""
+    device = tensors[0]._storage.device if tensors else "cpu"
+    for t in tensors:
+        if t._storage.device != device:
+            raise ValueError(f"{name}: expected tensors on one device, got {device} and "
+                             f"{t._storage.device}")
+    return device
+
+
+class Operands:
+    """Operands as nodes of one dtype and shape, and what their result inherits."""
+
+    __slots__ = ("device", "dtype", "nodes", "requires", "shape")
+
+    def __init__(self, name: str, xs: tuple[Any, ...], dtype: DType | None = None,
+                 const: bool = False) -> None:
+        xs = tuple(coerce(name, x) for x in xs)
+        tensors = tuple(x for x in xs if isinstance(x, Tensor))
+        self.dtype = dtype if dtype is not None else common_dtype(name, xs)
+        self.device = check_devices(name, tensors)
+        self.requires = mode.grad and any(t.requires_grad for t in tensors)
+        self.shape = broadcast_shapes(name, *(t.shape for t in tensors))
+        self.nodes = tuple(
+            N.expand_to(N.cast(read(x), self.dtype), self.shape) if isinstance(x, Tensor)
+            else number(name, x, self.dtype, self.shape, const) for x in xs)
+
+    def make(self, n: Node) -> Tensor:
+        """The result tensor of a node over these operands."""
+        return result(n, self.requires, self.device)
+
+
+def into(name: str, value: Tensor, out: Tensor | None) -> Tensor:
+    """value, or `out` with value written into it. Shapes must agree; the dtype is cast within its
+    kind or upward, as NumPy's out= does."""
+    if out is None:
+        return value
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}: expected out to be a tensor, got {type(out).__name__}")
+    if out.shape != value.shape:
+        raise ValueError(f"{name}: expected out of shape {value.shape}, got {out.shape}")
+    check_cast(name, value.dtype, out.dtype)
+    return assign(name, out, value)
+
+
+_ORDER = {"b": 0, "u": 1, "i": 2, "f": 3}
+
+
+def check_cast(name: str, source: DType, target: DType) -> None:
+    """Raises TypeError when a result of dtype source may not be stored as target."""
+    if _ORDER[source.kind] > _ORDER[target.kind]:
+        raise TypeError(f"{name}: expected a target that holds {source.name}, "
+                        f"got {target.name}")
+
+
+def update(name: str, t: Tensor, value: Tensor) -> Tensor:
+    """Stores an operation's result in place of t: the in-place forms."""
+    if value.shape != t.shape:
+        raise ValueError(f"{name}: expected a result of shape {t.shape}, got {value.shape}")
+    check_cast(name, value.dtype, t.dtype)
+    return assign(name, t, value)
+
+
+def in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The form of `function` that overwrites its first operand and gives it back."""
+    name = f"{function.__name__}_"
+
+    @wraps(function)
+    def method(self: Tensor, *args: Any, **options: Any) -> Tensor:
+        return update(name, self, function(self, *args, **options))
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = (f"`{function.__name__}` in place: overwrites this tensor, seen by every view "
+                      "of its storage; gives itself.\n\nRaises RuntimeError for a leaf that "
+                      "requires grad, ValueError when the result has another shape.")
+    return method
+
+
+# -- operators -----------------------------------------------------------------------------------
+
+
+def binary_method(op: str, kinds: str, slow: Callable[..., Tensor], swap: bool = False,
+                  dtype: DType | None = None) -> Callable[[Tensor, Any], Tensor]:
+    """A dunder method: operands of equal dtype (of those kinds) and shape are recorded at once."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        if isinstance(other, Tensor):
+            d = self.dtype
+            if d is other.dtype and self.shape == other.shape and d.kind in kinds:
+                a = self._storage
+                b = other._storage
+                if a.device is b.device:
+                    if (self._view is None and other._view is None
+                            and not a.requires and not b.requires):
+                        src = (b.node, a.node) if swap else (a.node, b.node)
+                        return result(node(op, dtype or d, self.shape, src), False, a.device)
+                    src = (read(other), read(self)) if swap else (read(self), read(other))
+                    return result(node(op, dtype or d, self.shape, src),
+                                  mode.grad and (self.requires_grad or other.requires_grad),
+                                  a.device)
+        elif not isinstance(other, _ACCEPTED):
+            return NotImplemented
+        return slow(self, other)
+
+    return method
+
+
+_ACCEPTED = (bool, int, float, np.ndarray, np.generic, list, tuple)
+
+
+def reflected(slow: Callable[..., Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """The dunder for a foreign left operand."""
+    def method(self: Tensor, other: Any) -> Tensor:
+        return slow(other, self) if isinstance(other, _ACCEPTED) else NotImplemented
+    return method
+
+
+# -- axes and keywords ---------------------------------------------------------------------------
+
+
+def accepts_dim(function: Callable[..., Any]) -> Callable[..., Any]:
+    """PyTorch's and Torch7's keywords: `dim` and `dims` for `axis`, `keepdim` for `keepdims`."""
+    @wraps(function)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        if options:
+            for given, ours in (("dim", "axis"), ("dims", "axis"), ("keepdim", "keepdims")):
+                if given in options:
+                    options[ours] = options.pop(given)
+        return function(*args, **options)
+    return wrapper
+
+
+def check_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """Axes as a sorted tuple of distinct numbers; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    axes = tuple(sorted(check_axis(name, a, ndim) for a in given))
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"{name}: expected distinct axes, got {given}")
+    return axes
+

@@ -1,0 +1,186 @@
+"""Runs programs on host memory: finds or builds the code, fills the tables, calls, checks status.
+
+A program comes from memory, from the disk cache (plan as JSON, code as an object file: no compiler
+runs at all), or from the compiler, which the caller passes in as a function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler.kernel import Extern, KernelReport, Program
+from flambeau.compiler.node import Shape
+from flambeau.compiler.target import Target
+from flambeau.runtime import cache, externs, jit, memory
+
+_FORMATS = {"bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B",
+            "uint16": "H", "uint32": "I", "uint64": "Q", "float16": "e", "float32": "f",
+            "float64": "d"}
+
+Build = Callable[[], tuple[Program, str]]
+
+
+class ProgramError(IndexError):
+    """A value found wrong while the program ran. `place`: the node's number in the request."""
+
+    def __init__(self, place: int, message: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+class Executable:
+    """A loaded program."""
+
+    def __init__(self, program: Program, code: jit.Code, source: str, seconds: float) -> None:
+        self.program, self.code = program, code
+        self.source, self.seconds = source, seconds  # "memory" | "disk" | "compiled"
+        self.functions = [code.function(symbol) for symbol in program.entries]
+        self.table_type = ctypes.c_void_p * (program.inputs + len(program.outputs) or 1)
+        self.scalars = _Scalars(program)
+        self.simple = len(self.functions) == 1 and not program.arena_bytes
+        self.runs = 0
+
+    def run(self, inputs: Sequence[int], outputs: Sequence[int],
+            scalars: Sequence[float | int | bool] = ()) -> None:
+        """Runs on these addresses. Raises ProgramError when an index was out of range."""
+        table = self.table_type(*inputs, *outputs)
+        packed = self.scalars.pack(scalars)
+        where = ctypes.addressof(packed)
+        self.runs += 1
+        if self.simple:
+            self.functions[0](ctypes.addressof(table), where, None)
+        else:
+            self._pieces(table, where)
+        status = int.from_bytes(packed.raw[:8], "little") if self.program.errors else 0
+        if status:
+            raise ProgramError(*self.program.errors[status - 1])
+
+    def _pieces(self, table: Any, scalars: int) -> None:
+        arena = memory.allocate(self.program.arena_bytes)
+        for i, f in enumerate(self.functions):
+            f(ctypes.addressof(table), scalars, arena.address)
+            if i < len(self.program.externs):
+                self._extern(self.program.externs[i], table, arena.address)
+
+    def _extern(self, e: Extern, table: Any, arena: int) -> None:
+        views = [self._view(table, arena, *o) for o in (*e.operands, e.result)]
+        result = externs.EXTERNS[e.name](e.options, *views[:-1])
+        views[-1][...] = np.asarray(result).reshape(views[-1].shape)
+
+    def _view(self, table: Any, arena: int, slot: int, name: str, shape: Shape) -> np.ndarray:
+        where, place = self.program.slots[slot]
+        if where == "arena":
+            address = arena + place
+        else:
+            address = table[place + (self.program.inputs if where == "output" else 0)]
+        return array_at(address, dt.by_name(name).numpy, shape)
+
+
+def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
+    """A NumPy view of raw memory; the caller keeps it alive."""
+    count = int(np.prod(shape, dtype=np.int64))
+    if count == 0:
+        return np.empty(shape, dtype)
+    raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
+    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+
+class _Scalars:
+    """Packs scalar arguments behind a zero status word."""
+
+    def __init__(self, program: Program) -> None:
+        spec, at = "<q", 8
+        self.convert: list[Callable[[Any], Any]] = []
+        for name, offset in program.scalars:
+            spec += "x" * (offset - at)
+            d = dt.by_name(name)
+            spec += "H" if d is dt.bfloat16 else _FORMATS[name]
+            at = offset + d.itemsize
+            self.convert.append(_converter(d))
+        self.packer = struct.Struct(spec)
+        self.type = ctypes.c_char * max(8, program.scalar_bytes)
+
+    def pack(self, values: Sequence[Any]) -> Any:
+        block = self.type()
+        if values:
+            self.packer.pack_into(block, 0, 0, *[f(v) for f, v in zip(self.convert, values)])
+        return block
+
+
+def _converter(d: dt.DType) -> Callable[[Any], Any]:
+    if d is dt.bfloat16:
+        return _bfloat_bits
+    if d.is_float:
+        return lambda v: float(d.numpy.type(v))
+    if d is dt.bool_:
+        return bool
+    bits, signed = d.itemsize * 8, d.kind == "i"
+
+    def wrap(v: Any) -> int:
+        v = int(v) & ((1 << bits) - 1)
+        return v - (1 << bits) if signed and v >> (bits - 1) else v
+    return wrap
+
+
+def _bfloat_bits(v: float) -> int:
+    bits = int(np.float32(v).view(np.uint32))
+    if v != v:
+        return 0x7FC0
+    return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 & 0xFFFF
+
+
+# -- finding programs ------------------------------------------------------------------------------
+
+
+def load(digest: str, build: Build, target: Target) -> Executable:
+    """The executable of a structure: from disk, else from `build()`."""
+    start = time.perf_counter()
+    name = "plan-" + jit.cache_name(digest, target)
+    made: list[str] = []
+
+    def compiled() -> Program:
+        program, ir = build()
+        made.append(ir)
+        return program
+
+    found = cache.read(name)
+    program = _from_plain(found[0]) if found else None
+    if program is None:
+        program = compiled()
+        cache.write(name, _to_plain(program), b"")
+
+    def text() -> str:
+        if not made:
+            compiled()
+        return made[0]
+
+    code = jit.load(text, digest, target)
+    source = "compiled" if made else code.cached
+    return Executable(program, code, source, time.perf_counter() - start)
+
+
+def _to_plain(program: Program) -> dict[str, Any]:
+    return asdict(program)
+
+
+def _from_plain(plain: dict[str, Any]) -> Program | None:
+    try:
+        fields = {k: _tuples(v) for k, v in plain.items() if k not in ("kernels", "externs")}
+        kernels = [KernelReport(**k) for k in plain["kernels"]]
+        external = [Extern(**{k: _tuples(v) for k, v in e.items()}) for e in plain["externs"]]
+        return Program(kernels=kernels, externs=external, **fields)
+    except (KeyError, TypeError):
+        return None
+
+
+def _tuples(v: Any) -> Any:
+    """JSON lists back as tuples."""
+    return tuple(map(_tuples, v)) if isinstance(v, list) else v

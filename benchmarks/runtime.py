@@ -20,10 +20,33 @@ import numpy as np
 from flambeau.compiler.config import override
 from flambeau.runtime import epoch, jit, memory, pool
 
-# jobs(n, chunks, record): n parallel jobs; a chunk is record[0] dependent steps of integer work,
-# and before every job the caller alone does record[1] steps.
+# jobs(n, chunks, record): n parallel jobs; a chunk is record[0] units of work, and before every job
+# the caller alone does record[1] units. A unit is a dependent step of integer work, or, with
+# record[2] = 1, a tick of the clock, which no other machine's load on the same silicon can stretch.
 JOBS = """
 declare void @fb_parallel(ptr, ptr, i64)
+
+declare i64 @llvm.readcyclecounter()
+
+define internal void @work(ptr %r, i64 %n) {
+  %how.p = getelementptr i64, ptr %r, i64 2
+  %how = load i64, ptr %how.p
+  %timed = icmp ne i64 %how, 0
+  br i1 %timed, label %ticks, label %steps
+ticks:
+  %start = call i64 @llvm.readcyclecounter()
+  br label %wait
+wait:
+  %now = call i64 @llvm.readcyclecounter()
+  %gone = sub i64 %now, %start
+  %early = icmp slt i64 %gone, %n
+  br i1 %early, label %wait, label %out
+steps:
+  call void @steps(i64 %n)
+  br label %out
+out:
+  ret void
+}
 
 define internal void @steps(i64 %n) noinline {
 entry:
@@ -41,7 +64,7 @@ out:
 
 define internal void @chunk(ptr %r, i64 %i) {
   %n = load i64, ptr %r
-  call void @steps(i64 %n)
+  call void @work(ptr %r, i64 %n)
   ret void
 }
 
@@ -54,7 +77,7 @@ entry:
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %loop ]
-  call void @steps(i64 %idle)
+  call void @work(ptr %r, i64 %idle)
   call void @fb_parallel(ptr @chunk, ptr %r, i64 %chunks)
   %next = add i64 %i, 1
   %more = icmp slt i64 %next, %n
@@ -86,22 +109,25 @@ def times(work: Callable[[], object], repeat: int) -> list[float]:
 class Jobs:
     """Runs parallel jobs of a known size."""
 
-    def __init__(self) -> None:
+    def __init__(self, timed: bool) -> None:
         self.call = jit.load(JOBS, "benchmark jobs", jit.host_target()).function("jobs")
-        self.record = np.zeros(2, np.int64)
+        self.record = np.array([10_000_000, 0, timed])
         with pool.threads(1):
-            self.record[0] = 10_000_000
-            self.step = best(lambda: self.call(1, 1, self.record.ctypes.data)) / 1e7
+            self.unit = best(lambda: self.call(1, 1, self.record.ctypes.data)) / 1e7
 
-    def seconds(self, threads: int, chunks: int, each: float, idle: float = 0.0, jobs: int = 2000,
-                middle: bool = False) -> float:
-        """Seconds per job of `chunks` chunks that last `each` seconds, `idle` between jobs."""
-        self.record[:] = each / self.step, idle / self.step
+    def seconds(self, chunks: int, each: float, idle: float = 0.0, jobs: int = 100,
+                counts: tuple[int, ...] = (1, 2)) -> list[float]:
+        """Median seconds per job of `chunks` chunks that last `each` seconds, with `idle` between
+        jobs, for so many threads; the thread counts take turns."""
+        self.record[:2] = each / self.unit, idle / self.unit
         address = self.record.ctypes.data
-        with pool.threads(threads):
-            self.call(50, chunks, address)
-            runs = times(lambda: self.call(jobs, chunks, address), 7)
-        return (statistics.median(runs) if middle else min(runs)) / jobs - idle
+        runs: dict[int, list[float]] = {n: [] for n in counts}
+        for _ in range(21):
+            for n in counts:
+                with pool.threads(n):
+                    self.call(3, chunks, address)
+                    runs[n] += times(lambda: self.call(jobs, chunks, address), 1)
+        return [statistics.median(runs[n]) / jobs - idle for n in counts]
 
 
 def row(name: str, *cells: str) -> None:
@@ -109,17 +135,18 @@ def row(name: str, *cells: str) -> None:
 
 
 def joins(jobs: Jobs) -> None:
-    row("parallel job, 2 threads", "serial", "parallel", "overhead")
+    row("parallel job (medians)", "serial", "2 threads", "overhead")
     for each in (0.0, 2e-6, 10e-6, 50e-6):
-        serial, both = jobs.seconds(1, 2, each), jobs.seconds(2, 2, each)
-        row(f"  2 chunks of {each * 1e6:.0f} us, workers awake", us(serial), us(both),
-            us(both - serial / 2))
-    for idle in (20e-6, 100e-6, 500e-6):
-        serial, both = (jobs.seconds(n, 2, 50e-6, idle, 400) for n in (1, 2))
+        serial, both = jobs.seconds(2, each)
+        row(f"  2 chunks of {each * 1e6:.0f} us", us(serial), us(both), us(both - each))
+    for idle in (10e-6, 20e-6, 40e-6, 100e-6, 500e-6):
+        serial, both = jobs.seconds(2, 50e-6, idle)
         row(f"  2 chunks of 50 us, {idle * 1e6:.0f} us alone before each", us(serial), us(both),
-            us(both - serial / 2))
-    with_five = jobs.seconds(5, 40, 10e-6, jobs=200)
-    row("  40 chunks of 10 us, 5 threads", us(jobs.seconds(1, 40, 10e-6, jobs=200)), us(with_five))
+            us(both - 50e-6))
+    for idle in (0.0, 100e-6):
+        serial, both, five = jobs.seconds(40, 10e-6, idle, 20, (1, 2, 5))
+        row(f"  40 chunks of 10 us, {idle * 1e6:.0f} us alone before each", us(serial), us(both),
+            us(both - 200e-6), us(five) + " on 5")
 
 
 def burn() -> None:
@@ -135,9 +162,9 @@ def neighbour(jobs: Jobs) -> None:
     burner.start()
     time.sleep(1.0)
     for chunks, each in ((2, 10e-6), (8, 10e-6), (64, 10e-6), (16, 200e-6)):
-        many = max(20, int(0.3 / (chunks * each)))
-        serial, both = (jobs.seconds(n, chunks, each, jobs=many, middle=True) for n in (1, 2))
-        row(f"  {chunks} chunks of {each * 1e6:.0f} us", us(serial), us(both), f"{both / serial:.2f}")
+        serial, both = jobs.seconds(chunks, each, jobs=max(10, int(0.05 / (chunks * each))))
+        row(f"  {chunks} chunks of {each * 1e6:.0f} us", us(serial), us(both),
+            f"{both / serial:.2f}")
     burner.terminate()
     burner.join()
 
@@ -205,9 +232,8 @@ def commit() -> str:
 
 def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {pool.describe()}, commit {commit()}")
-    jobs = Jobs()
-    joins(jobs)
-    neighbour(jobs)
+    joins(Jobs(timed=True))
+    neighbour(Jobs(timed=False))
     allocation()
     loads()
     epochs()

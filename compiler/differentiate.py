@@ -36,6 +36,7 @@ from flambeau.compiler.algebra import (
     unary,
     where,
 )
+from flambeau.compiler.loop import pull_back
 from flambeau.compiler.node import Node, elementwise, reduce_, toposort
 from flambeau.compiler.ops import Conv
 
@@ -59,11 +60,16 @@ def gradients(outputs: Sequence[Node], cotangents: Sequence[Node], wrt: Sequence
     order = toposort(outputs)
     active = _active(order, wrt)
     found: dict[Node, Node] = {}
+    of_loops: dict[Node, dict[int, Node]] = {}  # a loop's cotangents, by number of its output
     for y, g in zip(outputs, cotangents):
         if y in active:
             found[y] = add(found[y], g) if y in found else g
     for n in reversed(order):
-        if n in found and n.src:
+        if n.op == "output" and n in found and n.src[0] in active:
+            of_loops.setdefault(n.src[0], {})[n.arg] = found[n]
+        elif n in of_loops:
+            _accumulate(n.src, pull_back(n, of_loops[n], gradients), found, active)
+        elif n in found and n.src:
             _distribute(n, found, active)
     return [found.get(w) for w in wrt]
 
@@ -99,7 +105,12 @@ def _distribute(n: Node, found: dict[Node, Node], active: set[Node]) -> None:
         at = f" (made at {n.where[0]}:{n.where[1]})" if n.where else ""
         reason = NONDIFFERENTIABLE.get(n.op, "it has no rule")
         raise NotDifferentiable(f"gradients: {n!r}{at}: {reason}")
-    for s, g in zip(n.src, rule(n, found[n])):
+    _accumulate(n.src, rule(n, found[n]), found, active)
+
+
+def _accumulate(src: Sequence[Node], cotangents: Sequence[Node | None], found: dict[Node, Node],
+                active: set[Node]) -> None:
+    for s, g in zip(src, cotangents):
         if g is not None and s in active:
             found[s] = add(found[s], g) if s in found else g
 

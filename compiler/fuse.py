@@ -75,6 +75,7 @@ class _Fuser:
                 if not in_memory(s):
                     self.stored.add(s)
         self.kernels: list[Kernel] = []
+        self.loops: dict[Node, Kernel] = {}
         self.inside: dict[Node, list[Kernel]] = {}
 
     # -- assignment ------------------------------------------------------------------------------
@@ -86,6 +87,8 @@ class _Fuser:
         return self.kernels
 
     def assign(self, n: Node) -> None:
+        if n.op == "loop":
+            return
         users = self.users(n)
         if n in self.stored or n.op in _OPAQUE:
             self.store(n)
@@ -126,8 +129,11 @@ class _Fuser:
             k = Kernel("map", [Store(n.src[1], n, n.arg)], n.src[1].shape, initial=n.src[0])
         elif n.op == "scatter":
             k = Kernel("scatter", [Store(n, n)], n.src[1].shape, initial=n.src[0])
-        elif n.op in ("extern", "loop", "output"):
+        elif n.op == "extern":
             k = Kernel(n.op, [Store(n, n)], n.shape)
+        elif n.op == "output":
+            self.inside[n] = [self.loop(n)]
+            return
         else:
             k = Kernel("map", [Store(n, n)], n.shape)
             if n.op in _ANCHORS:
@@ -135,6 +141,15 @@ class _Fuser:
         k.inlined.add(n)
         self.kernels.append(k)
         self.inside[n] = [k]
+
+    def loop(self, n: Node) -> Kernel:
+        """The kernel of n's loop, which stores all the outputs that are asked for."""
+        k = self.loops.get(n.src[0])
+        if k is None:
+            k = self.loops[n.src[0]] = Kernel("loop", [], n.src[0].shape)
+            self.kernels.append(k)
+        k.stores.append(Store(n, n))
+        return k
 
     def concat(self, n: Node) -> list[Kernel]:
         """One region store per part."""
@@ -263,9 +278,11 @@ def loads(k: Kernel, stored: set[Node]) -> set[Node]:
         found.add(k.initial)
     own = {s.value for s in k.stores}
     stack = [s.value for s in k.stores]
-    if k.kind in ("extern", "scatter", "loop", "output"):
+    if k.kind in ("extern", "scatter"):
         stack = [s for v in stack for s in v.src]
         own = set()
+    elif k.kind == "loop":
+        stack, own = list(stack[0].src[0].src), set()
     seen: set[Node] = set()
     while stack:
         n = stack.pop()

@@ -147,7 +147,8 @@ def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node]
         store = next(s for s in writer.stores if s.home is new)
         if writer.initial is not None and writer.initial is not old:
             continue
-        if not reads_in_place(_without_initial(writer), store, old, stored):
+        if writer.kind == "loop" or not (overwrites(writer, old, stored) if writer.initial
+                                         else reads_in_place(writer, store, old, stored)):
             continue
         extra = {k for k in kernels if k is not writer and old in reads[k]}
         if any(_reaches(k, writer, after) for k in extra):
@@ -157,10 +158,13 @@ def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node]
     return _sorted(kernels, after), granted
 
 
-def _without_initial(k: Kernel) -> Kernel:
-    if k.initial is None:
-        return k
-    return Kernel(k.kind, k.stores, k.space, k.axes, k.anchors, None, k.name, k.inlined)
+def overwrites(k: Kernel, old: Node, stored: set[Node]) -> bool:
+    """May a region write or scatter that starts from `old` happen right in old's memory?"""
+    values = [s.value for s in k.stores]
+    if k.kind == "scatter":
+        values = list(values[0].src[1:])
+    plain = Kernel("map", [Store(v, v) for v in values], k.space)
+    return old not in loads(plain, stored - set(values)) and old not in values
 
 
 def _reaches(k: Kernel, goal: Kernel, after: dict[Kernel, set[Kernel]]) -> bool:

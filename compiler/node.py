@@ -90,6 +90,19 @@ def node(op: str, dtype: DType, shape: Shape, src: tuple[Node, ...] = (), arg: A
     return made
 
 
+def buffer(dtype: DType, shape: Shape, memory: Any) -> Node:
+    """A leaf whose values lie in `memory`; not interned, since memory is its own identity."""
+    made: Node = Node.__new__(Node)
+    made.op = "buffer"
+    made.dtype = dtype
+    made.shape = shape
+    made.src = ()
+    made.arg = memory
+    made.where = None
+    made.value = None
+    return made
+
+
 def live_nodes() -> int:
     """How many interned nodes are alive: for tests of leaks and for reports."""
     return len(_table)

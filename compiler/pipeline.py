@@ -24,10 +24,18 @@ from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel, Program
+from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import CONTRACTIONS
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
+
+
+@dataclass
+class _Shadow:
+    """What stays of a node when its graph is let go: where the user made it."""
+
+    where: tuple[str, int] | None
 
 
 @dataclass
@@ -45,6 +53,12 @@ class Request:
     key: tuple[Any, ...]
     donate: dict[int, int] = field(default_factory=dict)
 
+    def settled(self) -> Request:
+        """The same request without any user data: leaves are parameters."""
+        roots, params, scalars = parametrise(self)
+        shadow = [_Shadow(n.where) for n in self.order]
+        return Request(roots, shadow, params, scalars, self.key, self.donate)  # type: ignore[arg-type]
+
     def digest(self, target: Target) -> str:
         """A stable name for the structure on this target."""
         text = repr((self.key, target))
@@ -59,8 +73,8 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
     order, leaves, scalars, key = [], [], [], []
     number: dict[Node, int] = {}
     for n in nd.toposort(roots, stop=_known):
-        leaf = n if n.op == "buffer" else n.value
-        if leaf is not None and n.op != "const":
+        leaf = n if n.op in ("buffer", "param") else n.value
+        if leaf is not None:
             if leaf not in number:
                 number[leaf] = len(order)
                 order.append(leaf)
@@ -99,7 +113,7 @@ def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
         done[leaf] = p
         params.append(p)
     for n in nd.toposort(request.roots, stop=_known):
-        leaf = n if n.op == "buffer" else n.value
+        leaf = n if n.op in ("buffer", "param") else n.value
         if leaf is not None:
             done[n] = done[leaf]
         elif n.op == "mark":
@@ -145,11 +159,17 @@ def _spread(x: Node, g: Any, spatial: list[int]) -> Node:
 
 
 PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
+    ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
     ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
     ("simplify_again", simplify),  # what the passes above left behind
+    ("inside_loops", lambda roots: inside_loops(roots, _body_passes)),  # the same for loop bodies
 ]
+
+
+def _body_passes(roots: list[Node]) -> list[Node]:
+    return own_homes(graph_passes(roots))
 
 
 def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None) -> list[Node]:
@@ -189,21 +209,22 @@ def say(title: str, text: str, level: int) -> None:
             f.write(text + "\n")
 
 
-def build(request: Request, target: Target) -> tuple[Program, str]:
-    """Runs every pass; returns the program and its LLVM IR."""
+def build(request: Request, target: Target, timed: bool = False) -> tuple[Program, str]:
+    """Runs every pass; returns the program and its LLVM IR.
+
+    timed: the code also notes the clock after every kernel, in the global `fb_clocks`.
+    """
     times: list[tuple[str, float]] = []
     key = request.digest(target)
     if config.check:
         check(request.roots, "as asked")
     roots, params, scalars = parametrise(request)
-    # a root may come out as a bare parameter or twice the same: a mark gives each its own home
-    roots = graph_passes(roots, times)
-    roots = [_own_home(r, i, roots) for i, r in enumerate(roots)]
+    roots = own_homes(graph_passes(roots, times))
     start = time.perf_counter()
     kernels = fuse.fuse([r for r in roots if r.size])
     times.append(("fuse", time.perf_counter() - start))
     start = time.perf_counter()
-    program, ir = assemble(key, request, kernels, roots, params, scalars, target)
+    program, ir = assemble(key, request, kernels, roots, params, scalars, target, timed)
     times.append(("generate", time.perf_counter() - start))
     program.stages = times
     say("kernels", "\n".join(f"{r.name}: {r.detail}" for r in program.kernels), 2)
@@ -212,14 +233,16 @@ def build(request: Request, target: Target) -> tuple[Program, str]:
     return program, ir
 
 
-def _own_home(r: Node, i: int, roots: list[Node]) -> Node:
-    if r.op in ("param", "mark") or any(q is r for q in roots[:i]):
-        return nd.node("mark", r.dtype, r.shape, (r,), ("root", i))
-    return r
+def own_homes(roots: list[Node]) -> list[Node]:
+    """A root may come out as a bare parameter or twice the same: a mark gives each its own home."""
+    return [nd.node("mark", r.dtype, r.shape, (r,), ("root", i))
+            if r.op in ("param", "mark") or any(q is r for q in roots[:i]) else r
+            for i, r in enumerate(roots)]
 
 
 def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node],
-             params: list[Node], scalars: list[Node], target: Target) -> tuple[Program, str]:
+             params: list[Node], scalars: list[Node], target: Target, timed: bool = False
+             ) -> tuple[Program, str]:
     """Places values and writes the module."""
     offsets, at = {}, 8
     for s in scalars:
@@ -234,7 +257,7 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     errors = _failing(kernels, request)
     layout = Layout({}, offsets, {n: i + 1 for i, (n, _) in enumerate(errors)})
     module = Module(f"program {key}", target.triple, target.data_layout)
-    writer = Assembler(module, target, layout)
+    writer = Assembler(module, target, layout, timed)
     writer.inputs = len(params)
     homes = {p: writer.slot("input", i) for i, p in enumerate(params)}
     copies = []
@@ -265,12 +288,16 @@ def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[
     """Nodes that may find an index out of range, with what to say then."""
     found: list[tuple[Node, tuple[int, str]]] = []
     nodes: dict[Node, None] = {}
-    for k in kernels:
-        for n in nd.toposort([s.value for s in k.stores]):
+    stack = [s.value for k in kernels for s in k.stores]
+    while stack:
+        for n in nd.toposort([stack.pop()]):
             if n.op in ("gather", "scatter"):
                 nodes[n] = None
+            elif n.op == "loop" and n not in nodes:
+                nodes[n] = None
+                stack.extend(n.arg.results)
     origin = {(n.op, n.shape): i for i, n in enumerate(request.order)
-              if n.op in ("gather", "scatter")}
+              if isinstance(n, Node) and n.op in ("gather", "scatter")}
     for n in nodes:
         extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
         message = (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "

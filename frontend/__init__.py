@@ -1,0 +1,62 @@
+"""Flambeau: Torch7 born again on a compiler of its own. `import flambeau as fb`.
+
+Tensors are lazy: operations record a graph, which is compiled to native code when values are asked
+for. Submodules (`fb.nn`, `fb.optim`, ...) load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib as _importlib
+import importlib.util as _util
+from typing import Any as _Any
+
+from flambeau.compiler.config import config as config
+from flambeau.compiler.dtype import DType as DType
+from flambeau.compiler.dtype import bfloat16 as bfloat16
+from flambeau.compiler.dtype import bool_ as bool_
+from flambeau.compiler.dtype import float16 as float16
+from flambeau.compiler.dtype import float32 as float32
+from flambeau.compiler.dtype import float64 as float64
+from flambeau.compiler.dtype import int8 as int8
+from flambeau.compiler.dtype import int16 as int16
+from flambeau.compiler.dtype import int32 as int32
+from flambeau.compiler.dtype import int64 as int64
+from flambeau.compiler.dtype import promote as promote_types
+from flambeau.compiler.dtype import uint8 as uint8
+from flambeau.compiler.dtype import uint16 as uint16
+from flambeau.compiler.dtype import uint32 as uint32
+from flambeau.compiler.dtype import uint64 as uint64
+
+from . import methods as _methods
+from .aliases import *
+from .functional import *
+from .realize import no_sync as no_sync
+from .realize import sync_report as sync_report
+from .storage import Storage as Storage
+from .tensor import Tensor as Tensor
+from .tensor import default_dtype as default_dtype
+from .tensor import enable_grad as enable_grad
+from .tensor import is_grad_enabled as is_grad_enabled
+from .tensor import no_grad as no_grad
+from .tensor import set_default_dtype as set_default_dtype
+from .tensor import set_grad_enabled as set_grad_enabled
+
+__version__ = "0.1.0"
+_methods.install()
+
+
+def __getattr__(name: str) -> _Any:
+    """Submodules, when first used (PEP 562)."""
+    if name.startswith("_") or _util.find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"flambeau: no name {name!r}")
+    return _importlib.import_module(f"{__name__}.{name}")
+
+
+def compute(*tensors: _Any) -> None:
+    """Computes the values of several tensors together, so that their work is shared."""
+    _importlib.import_module(f"{__name__}.realize").realize([t._storage for t in tensors])
+
+
+def is_tensor(x: _Any) -> _Any:
+    """Is x a Tensor? Torch7 isTensor."""
+    return isinstance(x, Tensor)

@@ -325,7 +325,8 @@ def add(x: Any, other: Any, *, alpha: Any = 1, out: Tensor | None = None) -> Ten
 
     out: a tensor that receives the result.
     """
-    return _plain_add(x, other if alpha is 1 else mul(other, alpha), out=out)  # noqa: F632
+    return _plain_add(x, other if type(alpha) is int and alpha == 1 else mul(other, alpha),
+                      out=out)
 
 
 def sub(x: Any, other: Any, *, alpha: Any = 1, out: Tensor | None = None) -> Tensor:
@@ -333,7 +334,8 @@ def sub(x: Any, other: Any, *, alpha: Any = 1, out: Tensor | None = None) -> Ten
 
     Raises TypeError for bools. out: a tensor that receives the result.
     """
-    return _plain_sub(x, other if alpha is 1 else mul(other, alpha), out=out)  # noqa: F632
+    return _plain_sub(x, other if type(alpha) is int and alpha == 1 else mul(other, alpha),
+                      out=out)
 
 
 def pow(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:

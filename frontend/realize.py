@@ -6,6 +6,7 @@ and counts where in the user's code that happened.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 from collections import Counter
@@ -14,36 +15,93 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from flambeau.compiler import pipeline
+from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
-from flambeau.compiler.node import Node, node
-from flambeau.runtime import memory, reference
+from flambeau.compiler.node import Node, buffer
+from flambeau.runtime import execute, jit, memory, reference
 
 from .storage import Storage
 
 
 def realize(storages: list[Storage]) -> None:
     """Computes the values of storages together; afterwards each `storage.leaf` is a buffer."""
-    pending = [s for s in storages if s.leaf is None]
+    pending: dict[Node, list[Storage]] = {}
     for s in storages:
-        if s.leaf is not None:
-            s.install(s.leaf)
-    if pending:
-        values = reference.evaluate([s.node for s in pending])
-        for s, value in zip(pending, values):
-            s.install(leaf_of(value, s.dtype))
+        leaf = s.leaf
+        if leaf is not None:
+            s.install(leaf)
+        else:
+            pending.setdefault(s.node, []).append(s)
+    if not pending:
+        return
+    for (_, owners), leaf in zip(pending.items(), compute(list(pending))):
+        owners[0].install(leaf)
+        for other in owners[1:]:  # equal values, but each storage is its own memory
+            other.install(copy_leaf(leaf))
+
+
+def compute(roots: list[Node]) -> list[Node]:
+    """Buffer leaves with the values of distinct nodes."""
+    if config.device == "reference":
+        return [leaf_of(v, n.dtype) for v, n in zip(reference.evaluate(roots), roots)]
+    request = pipeline.prepare(roots)
+    program = executable(request)
+    made = [memory.allocate(r.nbytes) for r in roots]
+    try:
+        program.run([leaf.arg.address for leaf in request.leaves], [b.address for b in made],
+                    [s.arg.value for s in request.scalars])
+    except execute.ProgramError as error:
+        raise located(error, request) from None
+    return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
+
+
+_programs: dict[tuple[object, ...], execute.Executable] = {}
+PROGRAM_LIMIT = 1024  # programs kept in memory; the oldest goes first
+
+
+def executable(request: pipeline.Request) -> execute.Executable:
+    """The program of a structure: from memory, from disk, or compiled now."""
+    target = jit.host_target()
+    key = (request.key, target)
+    found = _programs.get(key)
+    if found is None:
+        found = execute.load(request.digest(target), lambda: pipeline.build(request, target),
+                             target)
+        if len(_programs) >= PROGRAM_LIMIT:
+            _programs.pop(next(iter(_programs)))
+        _programs[key] = found
+        if config.debug >= 1:
+            print(f"flambeau: {found.source} {len(found.program.kernels)} kernels in "
+                  f"{found.seconds * 1e3:.1f} ms", file=sys.stderr)
+    return found
+
+
+def located(error: execute.ProgramError, request: pipeline.Request) -> IndexError:
+    """The error with the user's file and line where the failing tensor was made."""
+    where = request.order[error.place].where if error.place >= 0 else None
+    place = f" (recorded at {where[0]}:{where[1]})" if where else ""
+    return IndexError(f"{error}{place}")
 
 
 def leaf_of(array: np.ndarray, dtype: DType) -> Node:
     """A buffer leaf with a copy of the array (bits of `dtype`)."""
-    buffer = memory.allocate(array.nbytes)
-    buffer.array(dtype.numpy, array.shape, writable=True)[...] = array
-    buffer.exported = False  # the array above dies here
-    return node("buffer", dtype, array.shape, (), buffer)
+    made = memory.allocate(array.nbytes)
+    made.array(dtype.numpy, array.shape, writable=True)[...] = array
+    made.exported = False  # the array above dies here
+    return buffer(dtype, array.shape, made)
+
+
+def copy_leaf(leaf: Node) -> Node:
+    """The same values in other memory."""
+    made = memory.allocate(leaf.nbytes)
+    ctypes.memmove(made.address, leaf.arg.address, leaf.nbytes)
+    return buffer(leaf.dtype, leaf.shape, made)
 
 
 def shared_leaf(array: np.ndarray, dtype: DType) -> Node:
     """A buffer leaf over the memory of a C-contiguous array."""
-    return node("buffer", dtype, array.shape, (), memory.wrap(array))
+    return buffer(dtype, array.shape, memory.wrap(array))
 
 
 def write_shared(storage: Storage, value: Node) -> None:

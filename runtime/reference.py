@@ -63,6 +63,8 @@ def _run(n: Node, src: tuple[np.ndarray, ...]) -> np.ndarray:
         found = row.numpy(*src)
     else:
         raise NotImplementedError(f"reference: no meaning for op {n.op!r}")
+    if n.op == "loop":
+        return found  # type: ignore[no-any-return]
     found = np.asarray(found)
     if found.shape != n.shape:
         raise AssertionError(f"reference: {n.op}: expected {n.shape}, got {found.shape}")
@@ -303,9 +305,27 @@ def _unbound(n: Node) -> np.ndarray:
     raise ValueError(f"reference: a {n.op} leaf has no value of its own: pass it in `given`")
 
 
-def _not_yet(n: Node, *src: np.ndarray) -> np.ndarray:
-    # HOOK: replace EVALUATE["loop"] and EVALUATE["output"] when loops land.
-    raise NotImplementedError(f"reference: op {n.op!r} is not evaluated here yet")
+def _loop(n: Node, *src: np.ndarray) -> list[np.ndarray]:
+    """A rolled loop, step by step: its carries, then its stacked outputs."""
+    loop = n.arg
+    carries, rows = loop.carries, src[loop.carries:loop.carries + loop.sequences]
+    state, fixed = list(src[:carries]), src[carries + loop.sequences:]
+    stacked: list[list[np.ndarray]] = [[] for _ in loop.stacked]
+    steps = range(loop.count) if loop.count >= 0 else itertools.count()
+    for t in (reversed(steps) if loop.reverse else steps):  # type: ignore[call-overload]
+        values = dict(zip(loop.inputs, (*state, *(r[t] for r in rows), *fixed)))
+        given = {x: _store(x.dtype, v) for x, v in values.items()}
+        if loop.condition is not None and not evaluate([loop.condition], given)[0]:
+            break
+        found = [_load(r.dtype, v)
+                 for r, v in zip(loop.results, evaluate(loop.results, given))]
+        state = found[:carries]
+        for kept, y in zip(stacked, found[carries:]):
+            kept.append(y)
+    if loop.reverse:
+        stacked = [kept[::-1] for kept in stacked]
+    return state + [np.stack(kept) if kept else np.zeros((0, *r.shape))
+                    for kept, r in zip(stacked, loop.stacked)]
 
 
 EVALUATE: dict[str, Evaluator] = {
@@ -321,5 +341,6 @@ EVALUATE: dict[str, Evaluator] = {
     "argmax": _reduce, "argmin": _reduce,
     "cumsum": _scan, "cumprod": _scan, "cummax": _scan, "cummin": _scan,
     "dot": _dot, "conv": _conv,
-    "mark": lambda n, x: x, "extern": _extern, "loop": _not_yet, "output": _not_yet,
+    "mark": lambda n, x: x, "extern": _extern, "loop": _loop,
+    "output": lambda n, results: results[n.arg],
 }

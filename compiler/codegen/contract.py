@@ -7,57 +7,158 @@ alone, so the bits do not depend on threads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from flambeau.compiler.codegen import loops, simple
+from flambeau.compiler.codegen import loops, schedule, simple, tiled
 from flambeau.compiler.codegen.contraction import (
-    Axis, Contraction, MakeOperands, Memory, Operand, Stage, Store)
-from flambeau.compiler.codegen.emit import I64, PTR, Function, Module
+    Axis,
+    Contraction,
+    MakeOperands,
+    Memory,
+    Operand,
+    Stage,
+    Store,
+    size,
+)
+from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Value
+from flambeau.compiler.codegen.tiled import Scene, Tiling
 from flambeau.compiler.target import Target
 
 __all__ = ["Axis", "Contraction", "MakeOperands", "Memory", "Operand", "Plan", "Stage", "Store",
-           "generate", "plan"]
+           "candidates", "generate", "plan"]
 
 
 @dataclass(frozen=True)
 class Plan:
+    """How a contraction will run.
+
+    strategy: empty, simple, outer or inner. cycles: the cost model's estimate for one core.
+    stages: how many parallel loops. scratch_bytes: memory that `make_operands` must give.
+    """
+
     contraction: Contraction
     target: Target
     strategy: str
-    scratch_bytes: int
-    stages: int
-    flops: int
-    description: str
+    cycles: float
+    tiling: Tiling | None = None
+
+    @property
+    def flops(self) -> int:
+        return self.contraction.flops
+
+    @property
+    def scratch_bytes(self) -> int:
+        return self.tiling.scratch[-1] if self.tiling else 0
+
+    @property
+    def serial(self) -> bool:
+        """Whether the work is too small to share: then it is one stage with one chunk."""
+        return self.cycles < schedule.SMALL
+
+    @property
+    def stages(self) -> int:
+        if self.strategy == "empty":
+            return 0
+        return 1 if self.serial or not self.tiling else len(tiled.phases(self.tiling))
+
+    @property
+    def description(self) -> str:
+        """One line for `explain`."""
+        b, m, n, k = self.contraction.sizes
+        head = f"{self.strategy} contraction, {b} x ({m} x {k}) ({k} x {n})"
+        t = self.tiling
+        if t is None:
+            return head
+        rows, columns = ("n", "m") if t.swapped else ("m", "n")
+        unit = f"vectors of {t.lanes}" if t.kind == "outer" else "columns"
+        return (f"{head}: tile {t.rows.grid.cells} {rows} x {t.columns.grid.cells} {unit} of "
+                f"{columns}, rows {t.rows.mode}, columns {t.columns.mode}, "
+                f"{t.blocks} items of {t.row_tiles} x {t.column_tiles} tiles, "
+                f"k {'x'.join(map(str, t.k))} in blocks of {t.k_block}"
+                + (f", {t.splits} parts of k" if t.splits > 1 else ""))
+
+
+def candidates(contraction: Contraction, target: Target) -> list[Plan]:
+    """Every plan the cost model compares, cheapest first."""
+    found = sorted(schedule.candidates(contraction, target), key=lambda x: x.cycles)
+    return [Plan(contraction, target, x.tiling.kind if x.tiling else "simple", x.cycles, x.tiling)
+            for x in found]
+
+
+@lru_cache(maxsize=1024)
+def plan(contraction: Contraction, target: Target) -> Plan:
+    """The cheapest way by the cost model."""
+    if size(contraction.batch) * size(contraction.m) * size(contraction.n) == 0:
+        return Plan(contraction, target, "empty", 0.0)
+    if size(contraction.k) == 0:
+        return Plan(contraction, target, "simple", schedule.simple_cycles(contraction, target))
+    return candidates(contraction, target)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A parallel loop over items, before it is cut into chunks."""
+
+    name: str
     items: int
-    grain: int
-
-
-def plan(c: Contraction, target: Target) -> Plan:
-    b, m, n, k = c.sizes
-    rows = b * m * n // max(1, c.n[-1].extent if c.n else 1)
-    if b * m * n == 0:
-        return Plan(c, target, "empty", 0, 0, 0, "nothing to do", 0, 1)
-    cost = b * m * n * max(k, 1) / target.lanes(c.itemsize) * 2
-    grain = rows if cost < 200e3 else max(1, int(rows * 100e3 / cost))
-    return Plan(c, target, "simple", 0, 1, c.flops, "plain loops", rows, grain)
+    emit: tiled.Emit
 
 
 def generate(p: Plan, module: Module, prefix: str, make_operands: MakeOperands,
              store: Store) -> list[Stage]:
+    """Writes the plan's functions into `module`; their symbols start with `prefix`."""
     if p.strategy == "empty":
         return []
+    parts = [_Part(x.name, x.items, x.emit) for x in tiled.phases(p.tiling)] if p.tiling \
+        else [_simple(p)]
+    write = _Writer(p, module, make_operands, store)
+    if p.serial:
+        return [write.function(prefix, parts, 1)]
+    return [write.function(f"{prefix}_{x.name}", [x], write.chunks(x)) for x in parts]
+
+
+def _simple(p: Plan) -> _Part:
     c = p.contraction
     lanes = p.target.lanes(c.itemsize)
     if not c.n or (c.n[-1].b or 0) not in (0, 1) or c.n[-1].extent == 1:
         lanes = 1
     kernel = simple.Simple(c, lanes, p.target.vector_bytes >= 32)
-    attributes = module.attribute_group(f'nounwind "prefer-vector-width"="{p.target.vector_bytes * 8}"')
-    f = Function(module, prefix, None, [("slots", PTR, ""), ("chunk", I64, "")], attributes)
-    block = f.entry
-    a, b, _ = make_operands(block, f[0])
-    start = loops.mul(block, f[1], p.grain)
-    stop = loops.least(block, loops.add(block, start, p.grain), p.items)
-    loops.loop(block, start, stop, 1, lambda inner, row: simple.emit_row(inner, kernel, row, a, b, store))
-    f.ret(block)
-    f.finish()
-    return [Stage(prefix, -(-p.items // p.grain))]
+
+    def prepare(_: Block, scene: Scene) -> Callable[[Block, Value], None]:
+        return lambda block, row: simple.emit_row(block, kernel, row, *scene.operands, scene.store)
+    return _Part("rows", size(kernel.row_axes), prepare)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Turns parts into functions."""
+
+    plan: Plan
+    module: Module
+    make_operands: MakeOperands
+    store: Store
+
+    def chunks(self, part: _Part) -> int:
+        """Chunks of about 30 us, not more than there are items."""
+        share = {"tiles": 1.0, "rows": 1.0}.get(part.name, 0.1)
+        return min(part.items, max(1, int(self.plan.cycles * share / schedule.CHUNK)))
+
+    def function(self, symbol: str, parts: list[_Part], chunks: int) -> Stage:
+        bits = self.plan.target.vector_bytes * 8
+        attributes = self.module.attribute_group(f'nounwind "prefer-vector-width"="{bits}"')
+        f = Function(self.module, symbol, None, [("slots", PTR, ""), ("chunk", I64, "")],
+                     attributes)
+        stack = f.entry.child()
+        a, b, scratch = self.make_operands(f.entry, f[0])
+        scene = Scene((a, b), scratch, self.store, stack)
+        for part in parts:
+            item = part.emit(f.entry, scene)
+            grain = -(-part.items // chunks)
+            low = loops.mul(f.entry, f[1], grain) if chunks > 1 else loops.ZERO
+            high = loops.least(f.entry, loops.add(f.entry, low, grain), part.items)
+            loops.loop(f.entry, low, high, 1, item)
+        f.ret(f.entry)
+        f.finish()
+        return Stage(symbol, chunks if chunks == 1 else -(-part.items // grain))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flambeau.compiler.codegen.emit import Block, Value
+from flambeau.compiler.codegen import loops
+from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Type, Value
 
 
 def transpose(block: Block, rows: list[Value]) -> list[Value]:
@@ -21,55 +22,59 @@ def transpose(block: Block, rows: list[Value]) -> list[Value]:
     return rows
 
 
-def totals(block: Block, vectors: list[Value]) -> list[tuple[Value, int]]:
-    """The sum of each vector's lanes, as (vector, lane) places.
+def totals(block: Block, vectors: list[Value]) -> Value:
+    """Lane i of the result is the sum of the lanes of vectors[i]; as many vectors as lanes.
 
-    Vectors are added in pairs while they halve, so n sums cost about 2n operations, not n log.
+    Vectors are added in pairs while they halve, so n sums cost about 2n operations, not n log n.
     """
-    lanes = vectors[0].type.lanes
-    out: list[tuple[Value, int]] = []
-    for start in range(0, len(vectors), lanes):
-        part = vectors[start:start + lanes]
-        total, weights = _together(block, part, lanes)
-        out += [(total, sum(w for s, w in enumerate(weights) if q >> s & 1))
-                for q in range(len(part))]
-    return out
-
-
-def _together(block: Block, part: list[Value], lanes: int) -> tuple[Value, list[int]]:
-    """One vector with the sums of all of part; weights[s]: lane distance of index bit s."""
-    distance, weights = lanes // 2, []
-    while len(part) > 1:
-        pairs = [part[i:i + 2] for i in range(0, len(part), 2)]
-        part = [_pair(block, p, distance, lanes) for p in pairs]
-        weights.append(distance)
-        distance //= 2
-    total = part[0]
+    lanes = len(vectors)
+    distance = lanes // 2
     while distance:
-        total = block.add(total, block.shuffle(total, total, [x ^ distance for x in range(lanes)]))
+        same = [x + (lanes if x & distance else 0) for x in range(lanes)]
+        other = [(x ^ distance) + (lanes if x & distance else 0) for x in range(lanes)]
+        half = len(vectors) // 2
+        vectors = [block.add(block.shuffle(a, b, same), block.shuffle(a, b, other))
+                   for a, b in zip(vectors[:half], vectors[half:])]
         distance //= 2
-    return total, weights
+    return vectors[0]
 
 
-def _pair(block: Block, pair: list[Value], distance: int, lanes: int) -> Value:
-    a, b = pair[0], pair[-1]
-    if len(pair) == 1:
-        return block.add(a, block.shuffle(a, a, [x ^ distance for x in range(lanes)]))
-    same = [x + (lanes if x & distance else 0) for x in range(lanes)]
-    other = [(x ^ distance) + (lanes if x & distance else 0) for x in range(lanes)]
-    return block.add(block.shuffle(a, b, same), block.shuffle(a, b, other))
+def transposer(module: Module, type: Type) -> str:
+    """The symbol of void(ptr source, i64 pitch, ptr target, i64 pitch): a square transposed.
+
+    Pitches in elements. One function serves the whole module: inline copies of it would be most of
+    a kernel's compile time.
+    """
+    symbol = f"fb_transpose_{type.mangled}"
+    if symbol not in module.definitions:
+        f = Function(module, symbol, None, [("source", PTR, ""), ("from", I64, ""),
+                                            ("target", PTR, ""), ("to", I64, "")],
+                     _attributes(module, type), linkage="internal")
+        block, one, size = f.entry, type.with_lanes(1), type.bits // 8
+        rows = [block.load(type, block.gep(f[0], one, loops.mul(block, f[1], i)), size)
+                for i in range(type.lanes)]
+        for i, row in enumerate(transpose(block, rows)):
+            block.store(row, block.gep(f[2], one, loops.mul(block, f[3], i)), size)
+        f.ret(block)
+        f.finish()
+    return symbol
 
 
-def gather_lanes(block: Block, places: list[tuple[Value, int]]) -> Value:
-    """One vector (or scalar) of the given places."""
-    if len(places) == 1:
-        return block.extract(*places[0])
-    vectors = list(dict.fromkeys(v for v, _ in places))
-    if len(vectors) <= 2:
-        a, b = vectors[0], vectors[-1]
-        lanes = a.type.lanes
-        return block.shuffle(a, b, [q if v == a else lanes + q for v, q in places])
-    out = Value(places[0][0].type.with_lanes(len(places)), "poison")
-    for i, place in enumerate(places):
-        out = block.insert(out, block.extract(*place), i)
-    return out
+def summer(module: Module, type: Type) -> str:
+    """The symbol of void(ptr source, ptr target): the lane sums of `lanes` vectors, in a row."""
+    symbol = f"fb_lane_sums_{type.mangled}"
+    if symbol not in module.definitions:
+        f = Function(module, symbol, None, [("source", PTR, ""), ("target", PTR, "")],
+                     _attributes(module, type), linkage="internal")
+        block, size = f.entry, type.bits // 8
+        vectors = [block.load(type, block.gep(f[0], type, loops.index(i)), size)
+                   for i in range(type.lanes)]
+        block.store(totals(block, vectors), f[1], size)
+        f.ret(block)
+        f.finish()
+    return symbol
+
+
+def _attributes(module: Module, type: Type) -> str:
+    bits = max(128, type.lanes * type.bits)
+    return module.attribute_group(f'noinline nounwind "prefer-vector-width"="{bits}"')

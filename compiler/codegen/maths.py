@@ -11,14 +11,33 @@ and denormals follow C99; nothing is flushed.
 
 from __future__ import annotations
 
-from . import maths_exp, maths_log, maths_special, maths_trig
-from .emit import Block, Value, const
-from .maths_lanes import invoke
+from flambeau.compiler.codegen import maths_exp, maths_log, maths_special, maths_trig
+from flambeau.compiler.codegen.emit import Block, Value, const
+from flambeau.compiler.codegen.maths_lanes import invoke
 
 TABLE = {**maths_exp.TABLE, **maths_log.TABLE, **maths_trig.TABLE, **maths_special.TABLE}
 
 BINARY = ("pow", "atan2", "hypot", "fmod", "logaddexp")
 FUNCTIONS: dict[str, int] = {name: 2 if name in BINARY else 1 for name in TABLE}
+
+# Largest errors (float, double) in units of the result's last place, as measured and rounded up.
+# For logaddexp, a sum that may cancel, the unit is that of the largest of the result, max(a, b) and
+# log(1 + e^-|a-b|).
+BOUNDS: dict[str, tuple[float, float]] = {
+    "exp": (0.9, 0.9), "exp2": (1.0, 0.9), "expm1": (1.5, 2.0),
+    "sigmoid": (1.8, 1.8), "softplus": (1.9, 2.0), "logaddexp": (2.0, 2.0),
+    "tanh": (2.0, 2.2), "sinh": (1.7, 1.7), "cosh": (1.4, 1.4),
+    "log": (0.9, 0.9), "log2": (1.0, 1.3), "log10": (1.0, 1.1), "log1p": (1.5, 1.5),
+    "asinh": (1.1, 1.1), "acosh": (1.5, 1.6), "atanh": (0.9, 0.9), "pow": (0.9, 0.9),
+    "sin": (1.5, 1.6), "cos": (1.5, 1.6), "tan": (1.3, 2.0),
+    "asin": (1.2, 1.2), "acos": (1.2, 1.2), "atan": (1.3, 1.5), "atan2": (1.5, 1.5),
+    "erf": (1.4, 1.0), "erfc": (1.6, 1.5), "lgamma": (1.5, 1.5), "digamma": (2.5, 2.5),
+    "cbrt": (0.51, 0.51), "rsqrt": (1.5, 1.5), "hypot": (1.0, 1.0), "fmod": (0.0, 0.0),
+}
+
+# The same below 0, where two terms are subtracted that cancel near every root: in units of the
+# largest of the result, 1, and |log gamma(-x)| or |pi / tan(pi x)|.
+BOUNDS_BELOW_0: dict[str, tuple[float, float]] = {"lgamma": (3.0, 3.0), "digamma": (4.0, 4.0)}
 
 
 def call(block: Block, name: str, *args: Value) -> Value:
@@ -38,7 +57,7 @@ PHILOX_ROUNDS = 10
 
 
 def philox(block: Block, counter: list[Value], key: list[Value]) -> list[Value]:
-    """Philox 4x32-10 (Salmon et al., 2011): 4 x i32 lanes from a 4 x i32 counter and 2 x i32 key."""
+    """Philox 4x32-10 (Salmon et al., 2011): four i32 lanes of random bits per counter and key."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for i in range(PHILOX_ROUNDS):

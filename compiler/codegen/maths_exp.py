@@ -5,8 +5,19 @@ All reduce x = n log 2 + r with |r| <= log(2)/2 and share one polynomial for (e^
 
 from __future__ import annotations
 
-from . import maths_tables as tables
-from .maths_lanes import Lanes, at_least, at_most, fma, horner, mad, power_of_two, scale, where
+from flambeau.compiler.codegen import maths_tables as tables
+from flambeau.compiler.codegen.maths_lanes import (
+    Lanes,
+    at_least,
+    at_most,
+    fma,
+    horner,
+    mad,
+    power_of_two,
+    scale,
+    two_sum,
+    where,
+)
 
 LOG2_E = 1.4426950408889634
 LN2 = {"float": (0.693147182464599609375, -1.904654299957767878e-09),
@@ -28,6 +39,17 @@ def reduce(x: Lanes) -> tuple[Lanes, Lanes]:
     shifted = fma(x, LOG2_E, form.magic)
     n = shifted - form.magic
     return shifted.bits << form.digits, fma(n, -low, fma(n, -high, x))
+
+
+def reduce_twice(x: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """The same with r in two words."""
+    form = x.format
+    high, low = ln2(x)
+    shifted = fma(x, LOG2_E, form.magic)
+    n = shifted - form.magic
+    exact = fma(n, -high, x)
+    r = fma(n, -low, exact)
+    return shifted.bits << form.digits, r, fma(n, -low, exact - r)
 
 
 def expm1_small(r: Lanes) -> Lanes:
@@ -66,22 +88,23 @@ def expm1(x: Lanes) -> Lanes:
     return where(abs(x) < x.pick(2.0 ** -30, 2.0 ** -60), x, y + y)
 
 
-def exp_of_negative(a: Lanes) -> Lanes:
-    """e^-a for a >= 0: n <= 0, so one shifted power of two and one constant do for all."""
+def exp_of_negative(a: Lanes, low: Lanes | None = None) -> Lanes:
+    """e^-(a + low) for a >= 0: n <= 0, so one shifted power of two and a constant do for all."""
     field, r = reduce(-at_most(a, a.pick(104.0, 746.0)))
     shift = 64 if a.format.width == 32 else 600
-    return exp_small(r) * power_of_two(field, shift) * 2.0 ** -shift
+    return exp_small(r if low is None else r - low) * power_of_two(field, shift) * 2.0 ** -shift
 
 
 def sigmoid(x: Lanes) -> Lanes:
-    """1 / (1 + e^-x), through e^-|x|, which neither overflows nor cancels on either side."""
+    """1 - p or e - e p (which is p, but rounds better) with p = e / (1 + e), e = e^-|x|."""
     e = exp_of_negative(abs(x))
-    return where(x < 0.0, e, 1.0) / (1.0 + e)
+    p = e / (1.0 + e)
+    return where(x < 0.0, fma(-e, p, e), 1.0 - p)
 
 
-def log1p_exp(a: Lanes) -> Lanes:
-    """log(1 + e^-a) for a >= 0."""
-    e = exp_of_negative(a)
+def log1p_exp(a: Lanes, low: Lanes | None = None) -> Lanes:
+    """log(1 + e^-(a + low)) for a >= 0."""
+    e = exp_of_negative(a, low)
     return mad(-(e * e), horner(e, tables.LOG1P_UNIT), e)
 
 
@@ -90,9 +113,13 @@ def softplus(x: Lanes) -> Lanes:
 
 
 def logaddexp(a: Lanes, b: Lanes) -> Lanes:
-    """max + log(1 + e^-|a-b|); equal infinities have no difference to take."""
-    difference = where(a.equals(b), 0.0, a - b)
-    return where(a > b, a, b) + log1p_exp(abs(difference))
+    """max + log(1 + e^-(max-min)), the difference in two words, infinities apart."""
+    above = a > b
+    high, low = where(above, a, b), where(above, b, a)
+    difference, rest = two_sum(high, -low)
+    difference = where(a.equals(b), 0.0, difference)
+    rest = where(difference < 2000.0, rest, 0.0)
+    return high + log1p_exp(difference, where(a.equals(b), 0.0, rest))
 
 
 def tanh(x: Lanes) -> Lanes:

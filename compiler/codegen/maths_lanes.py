@@ -7,10 +7,10 @@ then the same for one lane and for sixteen, and the error-free transformations s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .emit import I1, Block, Function, Module, Type, Value, const
+from flambeau.compiler.codegen.emit import I1, Block, Function, Module, Type, Value, const
 
 INLINE = "alwaysinline nounwind willreturn memory(none)"
 COLD = "cold noinline nounwind willreturn memory(none)"
@@ -216,9 +216,9 @@ def where(mask: Lanes, yes: Lanes | float, no: Lanes | float) -> Lanes:
     return mask.put(mask.block.select(mask.value, kind.lift(yes), kind.lift(no)))
 
 
-def horner(x: Lanes, coefficients: dict[str, tuple[float, ...]] | Sequence[float]) -> Lanes:
+def horner(x: Lanes, coefficients: Mapping[str, Sequence[float]] | Sequence[float]) -> Lanes:
     """c0 + c1 x + c2 x^2 + ..., from a table by format or a plain list."""
-    row = coefficients[x.format.scalar] if isinstance(coefficients, dict) else coefficients
+    row = coefficients[x.format.scalar] if isinstance(coefficients, Mapping) else coefficients
     total = x.constant(row[-1])
     for c in row[-2::-1]:
         total = mad(total, x, c)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from . import maths_tables as tables
-from .maths_exp import exp_small, ln2, reduce
-from .maths_lanes import (
+from flambeau.compiler.codegen import maths_tables as tables
+from flambeau.compiler.codegen.maths_exp import ln2, reduce_twice
+from flambeau.compiler.codegen.maths_lanes import (
     Lanes,
     at_least,
     at_most,
@@ -187,11 +187,16 @@ def log_extended(x: Lanes) -> tuple[Lanes, Lanes]:
 
 
 def exp_extended(high: Lanes, low: Lanes) -> Lanes:
-    """e^(high + low), for any high; the low word joins the reduced argument."""
+    """e^(high + low), for any high, hardly worse than correctly rounded: 3^2 is to be 9.
+
+    1 + r is summed exactly; its error, r's own and the low word join the small terms.
+    """
     limit = high.pick(115.0, 800.0)
     low = where(abs(high) < limit, low, 0.0)
-    field, r = reduce(at_least(at_most(high, limit), -limit))
-    return scale(exp_small(r + low), field)
+    field, r, rest = reduce_twice(at_least(at_most(high, limit), -limit))
+    total, error = fast_two_sum(r.constant(1.0), r)
+    curve = (r * r) * horner(r, tables.EXP)
+    return scale(total + fma(low + rest, total + curve, error + curve), field)
 
 
 def pow(x: Lanes, y: Lanes) -> Lanes:

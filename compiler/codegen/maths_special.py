@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from . import maths_tables as tables
-from .emit import Value
-from .maths_exp import expm1_small, reduce
-from .maths_lanes import (
+from flambeau.compiler.codegen import maths_tables as tables
+from flambeau.compiler.codegen.emit import Value
+from flambeau.compiler.codegen.maths_exp import expm1_small, reduce
+from flambeau.compiler.codegen.maths_lanes import (
     Lanes,
     at_most,
     fast_two_sum,
@@ -19,8 +19,8 @@ from .maths_lanes import (
     two_sum,
     where,
 )
-from .maths_log import log, log_extended, words
-from .maths_trig import cos_small, sin_small
+from flambeau.compiler.codegen.maths_log import log, log_extended, words
+from flambeau.compiler.codegen.maths_trig import cos_small, pi_half, sin_small
 
 
 # -- the error function ----------------------------------------------------------------------------
@@ -46,17 +46,24 @@ def erfc_positive(a: Lanes) -> Lanes:
     return scale(y + fma(y, q, fma(y_low, q, y_low)), field)
 
 
+def erf_small(a: Lanes) -> Lanes:
+    """erf a for |a| <= 1."""
+    return mad(a, horner(a * a, tables.ERF), a)
+
+
 def erfc(x: Lanes) -> Lanes:
-    y = erfc_positive(abs(x))
+    """Near 0 as 1 - erf: the steep polynomial there would magnify the rounding of t."""
+    a = abs(x)
+    y = where(a < 0.4, 1.0 - erf_small(a), erfc_positive(a))
     return where(x < 0.0, 2.0 - y, y)
 
 
 def erf(x: Lanes) -> Lanes:
-    """An odd polynomial below 1; above it a polynomial on [1, 4] (float) or 1 - erfc (double)."""
+    """An odd polynomial below 1; above it one on [1, 4] until erf rounds to 1, or 1 - erfc."""
     a = abs(x)
-    small = mad(a, horner(a * a, tables.ERF), a)
+    small = erf_small(a)
     if x.format.width == 32:
-        large = horner(at_most(a, 4.0) - 2.5, tables.ERF_TAIL)
+        large = where(a > 3.9192059, 1.0, horner(a - 2.5, tables.ERF_TAIL))
     else:
         large = 1.0 - erfc_positive(a)
     return where(a < 1.0, small, large).with_sign(x)
@@ -74,29 +81,40 @@ def stirling(a: Lanes, log_high: Lanes, log_low: Lanes) -> Lanes:
 
 
 def lgamma_positive(a: Lanes) -> tuple[Lanes, Lanes]:
-    """log gamma a for a >= 0, and its part without -log a if a < 3/2 (else the same).
+    """log gamma a for a >= 0, and the same without its logarithm if a < 3/2.
 
-    Below 8 the recurrence moves a to 2 + d, |d| <= 1/2; the product of the factors passed, or a
-    itself on the way up, goes through the one extended logarithm that Stirling's series needs too.
+    Below 8 the recurrence moves a to 2 + d, |d| <= 1/2; the product of the factors passed goes
+    through the one extended logarithm that Stirling's series needs too: added if a came down,
+    subtracted if it went up.
     """
     v, product = a, a.constant(1.0)
     for _ in range(6):
         above = v >= 2.5
         v = where(above, v - 1.0, v)
         product = where(above, product * v, product)
-    low, high = a < 1.5, a >= 8.0
-    log_high, log_low = log_extended(where(low | high, a, product))
-    d = where(low, a - 1.0, v - 2.0)
-    first, *others = tables.LGAMMA[a.format.scalar]
-    near, near_low = fast_two_sum(a.constant(first), d * horner(d, others))
+    lowest, low, high = a < 0.5, a < 1.5, a >= 8.0
+    risen, risen_low = times_successor(a)
+    product = where(lowest, risen, where(low | high, a, product))
+    log_high, log_low = log_extended(product)
+    log_low = where(lowest, log_low + risen_low / risen, log_low)
+    d = where(lowest, a, where(low, a - 1.0, v - 2.0))
+    first, first_low = words(a, *tables.ONE_LESS_EULER)
+    near, near_low = fast_two_sum(a.constant(first), d * horner(d, tables.LGAMMA))
     core, core_low = two_product(d, near)
-    core_low = fma(d, near_low, core_low)
+    core_low = fma(d, near_low + first_low, core_low)
     sign = where(low, a.constant(-1.0), 1.0)
     total, rest = two_sum(core, log_high * sign)
     y = total + (rest + fma(log_low, sign, core_low))
     y = where(high, stirling(a, log_high, log_low), y)
     y = where(a < math.inf, where(a.equals(0.0), math.inf, y), a)
     return y, where(low, core, y)
+
+
+def times_successor(a: Lanes) -> tuple[Lanes, Lanes]:
+    """a (a + 1) in two words, for 0 <= a <= 1."""
+    successor, rest = fast_two_sum(a.constant(1.0), a)
+    product, error = two_product(a, successor)
+    return product, fma(a, rest, error)
 
 
 def sin_pi(a: Lanes) -> Lanes:
@@ -108,42 +126,48 @@ def sin_pi(a: Lanes) -> Lanes:
 def lgamma(x: Lanes) -> Lanes:
     """log |gamma x|; below 0 by gamma(-a) gamma(a) = -pi / (a sin(pi a)).
 
-    For a < 3/2 the log a of that formula cancels with gamma's own, and both are left out.
+    For a < 3/2 the log a of that formula cancels with gamma's own, and both are left out; of
+    gamma's factor a (a + 1) below 1/2 the second stays.
     """
     a = abs(x)
     y, without_log = lgamma_positive(a)
     sine = sin_pi(a)
-    factor = where(a < 1.5, sine, a * sine)
+    factor = where(a < 1.5, sine / where(a < 0.5, a + 1.0, 1.0), a * sine)
     mirrored = (math.log(math.pi) - log(factor)) - without_log
     mirrored = where(sine.equals(0.0), math.inf, mirrored)
     return where((x < 0.0) & (a < math.inf), mirrored, y)
 
 
 def cot_pi(a: Lanes) -> Lanes:
-    """pi / tan(pi a)."""
+    """pi / tan(pi a), with pi in two words and the angle's rounding made good."""
+    pi_high, pi_low = (2.0 * word for word in pi_half(a))
     r = a - a.rint()
     size = abs(r)
     outer = size > 0.25
-    angle = where(outer, 0.5 - size, size) * math.pi
+    size = where(outer, 0.5 - size, size)
+    angle, rest = two_product(size, a.constant(pi_high))
+    rest = fma(size, pi_low, rest)
     s, c = sin_small(angle), cos_small(angle)
-    return (math.pi * (where(outer, s, c) / where(outer, c, s))).with_sign(r)
+    s, c = fma(rest, c, s), fma(-rest, s, c)
+    ratio = where(outer, s, c) / where(outer, c, s)
+    return fma(ratio, pi_high, ratio * pi_low).with_sign(r)
 
 
 def digamma_positive(a: Lanes) -> tuple[Lanes, Lanes]:
     """digamma a for a >= 0, and its part without -1/a if a < 1 (else with 1/a added).
 
-    On [1, 2] it is (a - root) times a polynomial; the recurrence's terms are summed as one
-    fraction; from 10 on the asymptotic series holds.
+    On [1, 2.46] it is (a - root) times a polynomial. The recurrence, its terms summed as one
+    fraction, lands where that is not negative; from 6 or 10 on the asymptotic series holds.
     """
     v, top, bottom = a, a.constant(0.0), a.constant(1.0)
-    for _ in range(8):
-        above = v > 2.0
+    for _ in range(4 if a.format.width == 32 else 8):
+        above = v > 2.46
         v = where(above, v - 1.0, v)
         top = where(above, fma(top, v, bottom), top)
         bottom = where(above, bottom * v, bottom)
-    low, high = a < 1.0, a >= 10.0
+    low, high = a < 1.0, a >= a.pick(6.0, 10.0)
     inverse = 1.0 / a
-    u = where(low, a - 0.5, v - 1.5)
+    u = where(low, a - 0.75, v - 1.75)
     root, root_low = words(a, *tables.DIGAMMA_ROOT)
     distance = (where(low, a - (root - 1.0), v - root)) - root_low
     core = distance * horner(u, tables.DIGAMMA)

@@ -10,8 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from . import maths_tables as tables
-from .maths_lanes import COLD, DOUBLE, Lanes, fast_two_sum, fma, horner, invoke, mad, unless, where
+from flambeau.compiler.codegen import maths_tables as tables
+from flambeau.compiler.codegen.maths_lanes import (
+    COLD,
+    DOUBLE,
+    Lanes,
+    fast_two_sum,
+    fma,
+    horner,
+    invoke,
+    mad,
+    two_product,
+    two_sum,
+    unless,
+    where,
+)
 
 TWO_OVER_PI = 0.6366197723675814
 LIMIT = {"float": 2.0 ** 16, "double": 2.0 ** 30}
@@ -28,6 +41,17 @@ def reduce(a: Lanes) -> tuple[Lanes, Lanes]:
     for word in tables.PI_HALF[form.scalar]:
         r = fma(n, -word, r)
     return shifted.bits, r
+
+
+def reduce_twice(a: Lanes) -> tuple[Lanes, Lanes, Lanes]:
+    """The same with r in two words, for the tangent, whose pole would magnify r's rounding."""
+    form = a.format
+    high, middle, low = tables.PI_HALF[form.scalar]
+    shifted = fma(a, TWO_OVER_PI, form.magic)
+    n = shifted - form.magic
+    step, step_low = two_product(n, a.constant(middle))
+    r, rest = two_sum(fma(n, -high, a), -step)
+    return shifted.bits, *fast_two_sum(r, fma(n, -low, rest - step_low))
 
 
 def digits_of_two_over_pi(start: Lanes) -> list[Lanes]:
@@ -70,12 +94,15 @@ def reduce_huge(a: Lanes) -> tuple[Lanes, Lanes]:
     p = multiply(digits_of_two_over_pi(exponent - form.bias), m)
     j = (p[0] + (1 << 29)).lshr(30)  # quadrant, rounded to nearest
     top = (p[0] << 34 | p[1] << 2) | p[2].lshr(30)  # the signed rest in units of 2^-64
-    below = (p[2] << 34 | p[3] << 2).lshr(11)  # 53 bits more
+    below = p[2] << 34 | p[3] << 2  # 64 bits more
+    minus = top >> 63
+    top, below = top ^ minus, (below ^ minus).lshr(11)
     high = ((top >> 32) << 32).convert("sitofp", "double")
     low = (top & 0xFFFFFFFF).convert("sitofp", "double")
     low = fma(below.convert("sitofp", "double"), 2.0 ** -53, low)
     pi_high, pi_low = (word * 2.0 ** -64 for word in tables.PI_HALF["double"][:2])
-    return j, fma(high, pi_high, fma(high, pi_low, low * pi_high))
+    r = fma(high, pi_high, fma(high, pi_low, low * pi_high))
+    return j, (r.bits ^ (minus << 63)).floats
 
 
 # -- kernels on [-pi/4, pi/4] ----------------------------------------------------------------------
@@ -104,18 +131,20 @@ def cos_of(x: Lanes, j: Lanes, r: Lanes) -> Lanes:
     return turn(j + 1, sin_small(r), cos_small(r))
 
 
-def tan_of(x: Lanes, j: Lanes, r: Lanes) -> Lanes:
+def tan_of(x: Lanes, j: Lanes, r: Lanes, rest: Lanes | float = 0.0) -> Lanes:
     """tan r or -1 / tan r; the tangent's rest, known exactly, corrects the quotient."""
     square = r * r
-    t, low = fast_two_sum(r, (r * square) * horner(square, tables.TAN))
+    rest = fma(square, rest, rest) if isinstance(rest, Lanes) else rest
+    t, low = fast_two_sum(r, (r * square) * horner(square, tables.TAN) + rest)
     inverse = -1.0 / t
     inverse = fma(inverse, fma(inverse, low, fma(inverse, t, 1.0)), inverse)
     y = where((j & 1).equals(0), t, inverse)
     return (y.bits ^ (x.bits & x.format.sign)).floats
 
 
-def periodic(name: str, finish: Callable[[Lanes, Lanes, Lanes], Lanes]) -> Callable[..., Lanes]:
-    """The function `finish` makes of (x, j, r), over all arguments."""
+def periodic(name: str, finish: Callable[..., Lanes],
+             reduction: Callable[[Lanes], tuple[Lanes, ...]] = reduce) -> Callable[..., Lanes]:
+    """The function `finish` makes of x and its reduction (j, r ...), over all arguments."""
     def slow(x: Lanes) -> Lanes:
         if x.format is not DOUBLE:  # a float's reduction is a double's
             wide = x.convert("fpext", "double")
@@ -126,7 +155,7 @@ def periodic(name: str, finish: Callable[[Lanes, Lanes, Lanes], Lanes]) -> Calla
 
     def build(x: Lanes) -> Lanes:
         a = abs(x)
-        fast = finish(x, *reduce(a))
+        fast = finish(x, *reduction(a))
         return unless(a > LIMIT[a.format.scalar], fast,
                       lambda: x.put(invoke(x.block, f"{name}_huge", slow, [x.value], COLD)))
     return build
@@ -183,7 +212,8 @@ def asin_parts(a: Lanes) -> tuple[Lanes, Lanes, Lanes]:
 def asin(x: Lanes) -> Lanes:
     high, low = pi_half(x)
     big, s, w = asin_parts(abs(x))
-    return where(big, (high - (s + s)) + (low - (w + w)), s + w).with_sign(x)
+    large, rest = fast_two_sum(x.constant(high), s * -2.0)
+    return where(big, large + (rest + (low - (w + w))), s + w).with_sign(x)
 
 
 def acos(x: Lanes) -> Lanes:
@@ -198,6 +228,6 @@ def acos(x: Lanes) -> Lanes:
 TABLE = {
     "sin": periodic("sin", sin_of),
     "cos": periodic("cos", cos_of),
-    "tan": periodic("tan", tan_of),
+    "tan": periodic("tan", tan_of, reduce_twice),
     **{f.__name__: f for f in (asin, acos, atan, atan2)},
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flambeau.compiler.codegen import lanes as lane
 from flambeau.compiler.codegen import loops
 from flambeau.compiler.codegen.contraction import Operand
 from flambeau.compiler.codegen.emit import Block, Type, Value, const
@@ -96,9 +95,9 @@ def _unrolled(block: Block, stop: int | Value, sums: list[Value], body: loops.Fo
     return loops.fold(block, whole, end, 1, sums, body)
 
 
-def inner(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], extent: int, type: Type,
-          masks: bool) -> list[list[tuple[Value, int]]]:
-    """Sums over k of rows[i] * columns[j], as places (vector, lane) for each row.
+def inner(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], extent: int,
+          type: Type) -> list[Value]:
+    """Vectors whose lanes add up to the sums over k of rows[i] * columns[j], row by row.
 
     axes: the k axes but the last; `extent`: the last one, contiguous in both operands.
     """
@@ -108,12 +107,12 @@ def inner(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], extent
 
     def at(mask: Value | None) -> Step:
         def step(deep: Block, at_rows: Value, at_columns: Value, old: list[Value]) -> list[Value]:
-            left = [_masked(deep, rows, at_rows, o, type, mask) for o in rows.offsets]
-            new = []
             right = [_masked(deep, columns, at_columns, o, type, mask) for o in columns.offsets]
-            for i, a in enumerate(left):
-                new += [multiply_add(deep, a, b, old[i * len(right) + j])
-                        for j, b in enumerate(right)]
+            new = []
+            for i, offset in enumerate(rows.offsets):
+                left = _masked(deep, rows, at_rows, offset, type, mask)
+                new += [multiply_add(deep, left, vector, old[i * len(right) + j])
+                        for j, vector in enumerate(right)]
             return new
         return step
 
@@ -128,11 +127,8 @@ def inner(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], extent
         return old
 
     count = len(rows.offsets) * len(columns.offsets)
-    sums = _walk(block, [*axes, KAxis(1, 0, 0)], rows.base, columns.base, [zero] * count, line,
+    return _walk(block, [*axes, KAxis(1, 0, 0)], rows.base, columns.base, [zero] * count, line,
                  count)
-    places = lane.totals(block, sums)
-    width = len(columns.offsets)
-    return [places[i * width:(i + 1) * width] for i in range(len(rows.offsets))]
 
 
 def _masked(block: Block, side: Side, at: Value, offset: int, type: Type,

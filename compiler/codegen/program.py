@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flambeau.compiler import memory
+from flambeau.compiler import fuse, memory
 from flambeau.compiler.codegen import nest, scatter
 from flambeau.compiler.codegen.dense import Dense
-from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Value, const
+from flambeau.compiler.codegen.emit import I1, I8, I32, I64, PTR, Block, Function, Module, Value, const
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
 from flambeau.compiler.node import Node, toposort
@@ -33,10 +33,11 @@ class Assembled:
 class Assembler:
     """Writes kernels and entries into a module."""
 
-    def __init__(self, module: Module, target: Target, layout: Layout) -> None:
-        self.module, self.target, self.layout = module, target, layout
+    def __init__(self, module: Module, target: Target, layout: Layout, timed: bool) -> None:
+        self.module, self.target, self.layout, self.timed = module, target, layout, timed
         self.result = Assembled(slots=[("scalars", 0)])
         self.dense: dict[Kernel, Dense] = {}
+        self.rolled: dict[Kernel, RolledLoop] = {}
         self.names: dict[str, int] = {}
         self.arena = memory.Arena()
         self.block: Block
@@ -48,7 +49,8 @@ class Assembler:
         self.result.slots.append((where, place))
         return len(self.result.slots) - 1
 
-    def place(self, kernels: list[Kernel], homes: dict[Node, int]) -> dict[Kernel, int]:
+    def place(self, kernels: list[Kernel], homes: dict[Node, int], arena: memory.Arena
+              ) -> dict[Kernel, int]:
         """Gives every stored node a slot; returns the scratch slot of the kernels that need one.
 
         homes: nodes that have a slot already (inputs, outputs).
@@ -59,48 +61,47 @@ class Assembler:
         life = memory.lifetimes(kernels, stored)
         ends: dict[int, list[Node]] = {}
         scratch: dict[Kernel, int] = {}
+        handed_on: set[Node] = set()
         for n, (_, last) in life.items():
             if n not in homes:
                 ends.setdefault(last, []).append(n)
         for i, k in enumerate(kernels):
             for n in k.homes:
                 if n not in slots:
-                    inherited = self._inherit(k, n, life, i, homes)
-                    place = self.arena.take(n.nbytes) if inherited is None else inherited
-                    slots[n] = self.slot("arena", place)
+                    slots[n] = self._home(k, n, life, i, homes, stored, arena, handed_on)
             need = self._scratch(k)
             if need:
-                offset = self.arena.take(need)
+                offset = arena.take(need)
                 scratch[k] = self.slot("arena", offset)
-                self.arena.give(offset, need)
+                arena.give(offset, need)
             for n in ends.get(i, ()):
                 where, offset = self.result.slots[slots[n]]
-                if where == "arena" and n not in self._given:
-                    self.arena.give(offset, n.nbytes)
-        self.result.arena_bytes = max(self.result.arena_bytes, self.arena.bytes)
+                if where == "arena" and n not in handed_on:
+                    arena.give(offset, n.nbytes)
         return scratch
 
-    _given: set[Node]
-
-    def _inherit(self, k: Kernel, n: Node, life: dict[Node, tuple[int, int]], i: int,
-                 homes: dict[Node, int]) -> int | None:
-        """A region write into a temporary that dies here happens in place."""
+    def _home(self, k: Kernel, n: Node, life: dict[Node, tuple[int, int]], i: int,
+              homes: dict[Node, int], stored: set[Node], arena: memory.Arena,
+              handed_on: set[Node]) -> int:
+        """A temporary's slot. A region write into a temporary that dies here happens in place."""
         old = k.initial
-        if old is None or old in homes or old not in life or life[old][1] != i:
-            return None
-        if self.result.slots[self.layout.slots[old]][0] != "arena" or old.nbytes != n.nbytes:
-            return None
-        if not memory.reads_in_place(memory._without_initial(k), k.stores[0], old,
-                                     set(self.layout.slots) | set(life)):
-            return None
-        self._given.add(old)
-        return self.result.slots[self.layout.slots[old]][1]
+        if (old is not None and old not in homes and old in life and life[old][1] == i
+                and old.nbytes == n.nbytes and memory.overwrites(k, old, stored)):
+            where, place = self.result.slots[self.layout.slots[old]]
+            if where == "arena":
+                handed_on.add(old)
+                return self.slot("arena", place)
+        return self.slot("arena", arena.take(n.nbytes))
 
     def _scratch(self, k: Kernel) -> int:
-        if k.kind != "contract":
-            return 0
-        self.dense[k] = Dense(k, self.layout, self.target)
-        return self.dense[k].plan.scratch_bytes
+        """Bytes of working memory a kernel wants besides its results."""
+        if k.kind == "contract":
+            self.dense[k] = Dense(k, self.layout, self.target)
+            return self.dense[k].plan.scratch_bytes
+        if k.kind == "loop":
+            self.rolled[k] = RolledLoop(self, k)
+            return self.rolled[k].bytes
+        return 0
 
     # -- entries ---------------------------------------------------------------------------------
     def open(self) -> None:
@@ -121,7 +122,7 @@ class Assembler:
             if where == "scalars":
                 address = self.fn[1]
             elif where == "arena":
-                address = self.head.gep(self.fn[2], _I8, const(I64, place))
+                address = self.head.gep(self.fn[2], I8, const(I64, place))
             elif where == "moving":
                 continue
             else:
@@ -137,21 +138,44 @@ class Assembler:
     def run(self, kernels: list[Kernel], homes: dict[Node, int],
             copies: list[tuple[int, int, int]]) -> Assembled:
         """Places and writes everything; copies (to slot, from slot, bytes) end the program."""
-        self._given = set()
-        scratch = self.place(kernels, homes)
+        scratch = self.place(kernels, homes, self.arena)
+        self.result.arena_bytes = self.arena.bytes
         self.open()
+        self.clock(0)
         for k in kernels:
             self.kernel(k, scratch.get(k))
+            self.clock(len(self.result.reports))
         for to, source, nbytes in copies:
             self.copy(to, source, nbytes)
         self.close()
+        if self.timed:
+            count = len(self.result.reports) + 1
+            self.module.declare("fb_clocks", f"@fb_clocks = global [{count} x i64] "
+                                             "zeroinitializer")
         return self.result
+
+    def clock(self, place: int) -> None:
+        """Notes the time in nanoseconds after kernel number `place`."""
+        if not self.timed:
+            return
+        place = min(place, len(self.result.reports))
+        b = self.block
+        self.module.declare("clock_gettime", "declare i32 @clock_gettime(i32, ptr)")
+        now = b.value(PTR, "alloca [2 x i64], align 8")
+        b.call("clock_gettime", I32, const(I32, 1), now)
+        seconds = b.load(I64, now, 8)
+        rest = b.load(I64, b.gep(now, I64, const(I64, 1)), 8)
+        total = b.add(b.mul(seconds, const(I64, 1_000_000_000)), rest)
+        b.store(total, b.gep(Value(PTR, "@fb_clocks"), I64, const(I64, place)), 8)
 
     def kernel(self, k: Kernel, scratch: int | None) -> None:
         if k.initial is not None:
             self.start_from(k)
         if k.kind == "extern":
             self.extern(k)
+            return
+        if k.kind == "loop":
+            self.rolled[k].write(scratch)
             return
         symbol = self.symbol(k)
         if k.kind == "contract":
@@ -182,11 +206,20 @@ class Assembler:
             self.copy(to, source, k.initial.nbytes)
 
     def copy(self, to: int, source: int, nbytes: int) -> None:
-        b = self.block
+        self.copy_bytes(self.get(to), self.get(source), nbytes)
+
+    def copy_bytes(self, to: Value, source: Value, nbytes: int) -> None:
         self.module.declare("llvm.memcpy.p0.p0.i64",
                             "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
-        a, c = (b.load(PTR, b.gep(self.table, PTR, const(I64, i)), 8) for i in (to, source))
-        b.call("llvm.memcpy.p0.p0.i64", None, a, c, const(I64, nbytes), Value(_I1, "false"))
+        self.block.call("llvm.memcpy.p0.p0.i64", None, to, source, const(I64, nbytes),
+                        Value(I1, "false"))
+
+    def get(self, slot: int) -> Value:
+        """The pointer in a slot, at this point of the entry."""
+        return self.block.load(PTR, self.block.gep(self.table, PTR, const(I64, slot)), 8)
+
+    def set(self, slot: int, address: Value) -> None:
+        self.block.store(address, self.block.gep(self.table, PTR, const(I64, slot)), 8)
 
     def extern(self, k: Kernel) -> None:
         n = k.homes[0]
@@ -209,8 +242,138 @@ class Assembler:
                                             set(self.layout.slots)))
 
 
-_I8 = scatter.scalar.make_type("i8")
-_I1 = scatter.scalar.make_type("i1")
+
+class RolledLoop:
+    """A loop kernel: its body's kernels, planned once, and the native loop around them.
+
+    Each carry has two buffers that change roles every step; rows of sequences and of stacked
+    outputs are reached by moving their slots.
+    """
+
+    def __init__(self, writer: Assembler, k: Kernel) -> None:
+        self.writer, self.k = writer, k
+        self.node = k.stores[0].value.src[0]
+        loop = self.loop = self.node.arg
+        self.outer = writer.layout
+        self.layout = Layout({}, self.outer.scalars, self.outer.errors)
+        wanted = {s.value.arg: s.value for s in k.stores}
+        self.wanted = wanted
+        self.stacked = [i for i in range(loop.carries, len(loop.results)) if i in wanted]
+        roots = [*loop.carried, *(loop.results[i] for i in self.stacked)]
+        arena = memory.Arena()
+        first = len(writer.result.slots)
+        self.pairs = [(arena.take(c.nbytes), arena.take(c.nbytes)) for c in loop.carried]
+        homes = {x: writer.slot("moving", 0) for x in loop.inputs[:loop.carries + loop.sequences]}
+        for x, src in zip(loop.inputs[loop.carries + loop.sequences:],
+                          self.node.src[loop.carries + loop.sequences:]):
+            homes[x] = self.outer.slots[src]
+        given = dict(homes)
+        writer.layout = self.layout
+        self.conditions: list[Kernel] = []
+        self.scratch: dict[Kernel, int] = {}
+        if loop.condition is not None:
+            self.flag = writer.slot("arena", arena.take(1))
+            self.conditions = fuse.fuse([loop.condition])
+            self.scratch |= writer.place(self.conditions, {**given, loop.condition: self.flag},
+                                         arena)
+        homes |= {r: writer.slot("moving", 0) for r in roots}
+        self.kernels = fuse.fuse([r for r in roots if r.size])
+        if any(k.kind == "extern" for k in self.kernels + self.conditions):
+            raise TypeError("loop: expected native operations in the body of a scan or while_loop, "
+                            "got a host routine (sort or linear algebra)")
+        self.scratch |= writer.place(self.kernels, homes, arena)
+        writer.layout = self.outer
+        self.own = [i for i in range(first, len(writer.result.slots))
+                    if writer.result.slots[i][0] == "arena"]
+        self.bytes = arena.bytes
+
+    def write(self, slot: int | None) -> None:
+        """Writes the loop at this point of the entry; `slot`: the working memory's."""
+        writer, loop = self.writer, self.loop
+        _, base = writer.result.slots[slot] if slot is not None else ("arena", 0)
+        for i in self.own:
+            where, place = writer.result.slots[i]
+            writer.result.slots[i] = (where, place + base)
+        arena = writer.fn[2]
+        b = writer.block
+        sides = [[b.gep(arena, I8, const(I64, place + base)) for place in pair]
+                 for pair in self.pairs]
+        for (into, _), src, c in zip(sides, self.node.src, loop.carried):
+            if c.nbytes:
+                writer.copy_bytes(into, writer.get(self.outer.slots[src]), c.nbytes)
+        rows = self._rows()
+        writer.layout = self.layout
+        last = self._steps(sides, rows)
+        writer.layout = self.outer
+        for i, side in enumerate(last):
+            if i in self.wanted and loop.carried[i].nbytes:
+                to = writer.get(self.outer.slots[self.wanted[i]])
+                writer.copy_bytes(to, side, loop.carried[i].nbytes)
+
+    def _rows(self) -> list[tuple[int, Value, int]]:
+        """(slot to move, base address, bytes a row) of sequences and stacked outputs."""
+        loop, writer = self.loop, self.writer
+        found = []
+        first, end = loop.carries, loop.carries + loop.sequences
+        for x, src in zip(loop.inputs[first:end], self.node.src[first:end]):
+            found.append((self.layout.slots[x], writer.get(self.outer.slots[src]), x.nbytes))
+        for i in self.stacked:
+            r = loop.results[i]
+            base = writer.get(self.outer.slots[self.wanted[i]])
+            found.append((self.layout.slots[r], base, r.nbytes))
+        return found
+
+    def _steps(self, sides: list[list[Value]], rows: list[tuple[int, Value, int]]) -> list[Value]:
+        """The native loop; returns where the last carries lie."""
+        writer, loop = self.writer, self.loop
+        b = writer.block
+        names = writer.fn.names
+        head, body, latch, done = (names.fresh(p) for p in ("while", "step", "next", "over"))
+        start = names.fresh("start")
+        b.branch(start)
+        b.label(start)
+        b.branch(head)
+        b.label(head)
+        phis = b.child()
+        t = Value(I64, names.fresh("%t"))
+        now = [Value(PTR, names.fresh("%now")) for _ in sides]
+        then = [Value(PTR, names.fresh("%then")) for _ in sides]
+        for i in range(loop.carries):
+            writer.set(self.layout.slots[loop.inputs[i]], now[i])
+        go = b.cmp("ult", t, const(I64, loop.count))  # a limit of -1 is as good as none
+        if loop.condition is not None:
+            go = self._ask(go)
+        b.branch_if(go, body, done)
+        b.label(body)
+        for i in range(loop.carries):
+            writer.set(self.layout.slots[loop.carried[i]], then[i])
+        at = b.sub(const(I64, loop.count - 1), t) if loop.reverse else t
+        for slot, base, nbytes in rows:
+            writer.set(slot, b.gep(base, I8, b.mul(at, const(I64, nbytes))))
+        self._launch(self.kernels)
+        b.branch(latch)
+        b.label(latch)
+        after = b.add(t, const(I64, 1))
+        b.branch(head)
+        phis.line(f"{t.text} = phi i64 [ 0, %{start} ], [ {after.text}, %{latch} ]")
+        for n, m, (a, c) in zip(now, then, sides):
+            phis.line(f"{n.text} = phi ptr [ {a.text}, %{start} ], [ {m.text}, %{latch} ]")
+            phis.line(f"{m.text} = phi ptr [ {c.text}, %{start} ], [ {n.text}, %{latch} ]")
+        b.label(done)
+        return now
+
+    def _ask(self, go: Value) -> Value:
+        """The while condition, computed from the carries as they are now."""
+        writer = self.writer
+        self._launch(self.conditions)
+        b = writer.block
+        flag = b.load(I8, writer.get(self.flag), 1)
+        return b.and_(go, b.cmp("ne", flag, const(I8, 0)))
+
+    def _launch(self, kernels: list[Kernel]) -> None:
+        for k in kernels:
+            self.writer.kernel(k, self.scratch.get(k))
+
 
 
 def kernel_name(k: Kernel) -> str:
@@ -228,8 +391,7 @@ def kernel_name(k: Kernel) -> str:
 def describe(k: Kernel, symbol: str, chunks: int, dense: Dense | None,
              stored: set[Node]) -> KernelReport:
     """Bytes moved, operations and a line of words for explain()."""
-    from flambeau.compiler.fuse import loads
-    moved = sum(n.nbytes for n in loads(k, stored))
+    moved = sum(n.nbytes for n in fuse.loads(k, stored))
     moved += sum(s.value.nbytes for s in k.stores)
     size = 1
     for e in k.space:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler.codegen import contract, loops
 from flambeau.compiler.codegen.contract import Contraction, Memory
 from flambeau.compiler.codegen.contraction import SIZES, masked_store, size

@@ -30,3 +30,23 @@ def leaf(array: object, dtype: dt.DType | None = None) -> Node:
 
 def value(n: Node) -> np.ndarray:
     return evaluate([n])[0]
+
+
+def text(n: Node, names: dict[Node, str] | None = None) -> str:
+    """A graph as one expression: constants as numbers, broadcasts of constants unseen."""
+    names = names or {}
+    if n in names:
+        return names[n]
+    known = N.const_value(n)
+    if known is not None:
+        return f"{known:g}" if not isinstance(known, bool) else str(known)
+    src = [text(s, names) for s in n.src]
+    if n.op in ("expand", "reshape"):
+        src.append("x".join(map(str, n.shape)))
+    elif n.op == "cast":
+        src.append(n.dtype.name)
+    elif n.op == "iota":
+        src.append(str(n.shape[n.arg]))
+    elif n.arg is not None and n.op not in ("buffer", "param", "scalar"):
+        src.append(str(n.arg).replace(" ", ""))
+    return f"{n.op}({', '.join(src)})"

@@ -1,0 +1,179 @@
+"""Copies an operand into panels: for each tile, k after k, the tile's cells side by side.
+
+A panel is read front to back by a register tile: no strides, no TLB misses, no cache conflicts, no
+conversion. The source is walked in whichever direction it is contiguous: along the cells (copy),
+along k (square blocks transposed in registers), or neither (one by one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flambeau.compiler.codegen import lanes as lane
+from flambeau.compiler.codegen import loops
+from flambeau.compiler.codegen.contraction import Operand
+from flambeau.compiler.codegen.emit import Block, Type, Value
+from flambeau.compiler.codegen.grid import Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How one operand is packed.
+
+    cells: tiles of single elements (width 1) with the source's strides, or, `scattered`, one flat
+    axis whose elements lie at the unravelled indices of `axes`. k: (extent, source stride) of each
+    k axis, merged where the source allows. pitch: elements between one k and the next in a panel.
+    """
+
+    cells: Grid
+    k: tuple[tuple[int, int], ...]
+    pitch: int
+    type: Type  # a full vector of the accumulator type
+    scattered: bool = False
+    axes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def lanes(self) -> int:
+        return self.type.lanes
+
+    @property
+    def depth(self) -> int:
+        total = 1
+        for extent, _ in self.k:
+            total *= extent
+        return total
+
+    @property
+    def scheme(self) -> str:
+        """copy, transpose or scalar."""
+        if not self.scattered and self.cells.offsets(False) == list(range(self.cells.cells)):
+            return "copy"
+        return "transpose" if self.k[-1][1] == 1 and self.k[-1][0] >= self.lanes else "scalar"
+
+
+def emit_panel(block: Block, p: Packing, source: Operand, base: Value, tile: Value, panel: Value,
+               square: Value, start: Value | int = 0, count: Value | int | None = None) -> None:
+    """Packs one tile to memory at `panel`: steps start to start + count of k, all if None.
+
+    square: stack memory for lanes vectors. A range of k needs a single merged k axis, and blocks
+    no shorter than a vector.
+    """
+    def variant(inner: Block, edge: bool) -> None:
+        valid = p.cells.edge_cells if edge else p.cells.cells
+        _Panel(p, source, panel, base, tile, valid, square).emit(inner, start, count)
+
+    if not p.cells.has_edge:
+        variant(block, False)
+    elif p.cells.tiles == 1:
+        variant(block, True)
+    else:
+        loops.branch(block, p.cells.is_edge(block, tile), lambda inner: variant(inner, True),
+                     lambda inner: variant(inner, False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """One tile on its way into its panel."""
+
+    p: Packing
+    source: Operand
+    panel: Value
+    base: Value
+    tile: Value
+    valid: int
+    square: Value  # stack memory for one square of vectors
+
+    def emit(self, block: Block, start: Value | int, count: Value | int | None) -> None:
+        extents: list[Value | int] = [e for e, _ in self.p.k]
+        first = loops.ZERO
+        if count is not None:
+            extents = [count]
+            first = loops.mul(block, start, self.p.k[0][1]) if isinstance(start, Value) else first
+        line = {"copy": self._copy, "scalar": self._scalar, "transpose": self._transpose}
+        self._walk(block, extents, first, loops.ZERO, 0, line[self.p.scheme])
+
+    def _walk(self, block: Block, extents: list[Value | int], offset: Value, linear: Value,
+              depth: int, line: Callable[..., None]) -> None:
+        stride = self.p.k[depth][1]
+        if depth == len(extents) - 1:
+            line(block, extents[depth], offset, stride, linear)
+            return
+        inside = 1
+        for extent, _ in self.p.k[depth + 1:]:
+            inside *= extent
+
+        def body(inner: Block, i: Value) -> None:
+            at = loops.add(inner, offset, loops.mul(inner, i, stride))
+            self._walk(inner, extents, at, loops.add(inner, linear, loops.mul(inner, i, inside)),
+                       depth + 1, line)
+        loops.loop(block, 0, extents[depth], 1, body)
+
+    def _where(self, block: Block, cell: Value) -> Value:
+        """Source offset of a cell of the tile at k = 0."""
+        p = self.p
+        if p.scattered:
+            linear = loops.add(block, loops.mul(block, self.tile, p.cells.cells), cell)
+            at = loops.unravel(block, linear, [e for e, _ in p.axes])
+            return loops.add(block, self.base, loops.dot(block, at, [s for _, s in p.axes]))
+        inside = p.cells.extents[p.cells.split + 1:]
+        at = loops.unravel(block, cell, (1, *inside))
+        origin = loops.add(block, self.base, p.cells.origin(block, self.tile))
+        return loops.add(block, origin, loops.dot(block, at, p.cells.strides[p.cells.split:]))
+
+    def _address(self, block: Block, linear: Value, cell: Value | int) -> Value:
+        at = loops.add(block, loops.mul(block, linear, self.p.pitch), cell)
+        return block.gep(self.panel, self.p.type.with_lanes(1), at)
+
+    def _copy(self, block: Block, extent: Value | int, offset: Value, stride: int,
+              linear: Value) -> None:
+        lanes = self.p.lanes
+        where = loops.add(block, self._where(block, loops.ZERO), offset)
+
+        def body(inner: Block, i: Value) -> None:
+            at = loops.add(inner, where, loops.mul(inner, i, stride))
+            for cell in range(0, self.valid, lanes):
+                mask = loops.first_lanes(self.valid - cell, lanes)
+                value = self.source.load(inner, loops.add(inner, at, cell), lanes, mask)
+                inner.store(value, self._address(inner, loops.add(inner, linear, i), cell),
+                            self.p.type.bits // 8)
+        loops.loop(block, 0, extent, 1, body)
+
+    def _scalar(self, block: Block, extent: Value | int, offset: Value, stride: int,
+                linear: Value) -> None:
+        def cell(outer: Block, number: Value) -> None:
+            where = loops.add(outer, self._where(outer, number), offset)
+
+            def step(inner: Block, i: Value) -> None:
+                at = loops.add(inner, where, loops.mul(inner, i, stride))
+                one = self.source.load(inner, at, 1, None)
+                inner.store(one, self._address(inner, loops.add(inner, linear, i), number),
+                            self.p.type.bits // 8)
+            loops.loop(outer, 0, extent, 1, step)
+        loops.loop(block, 0, self.valid, 1, cell)
+
+    def _transpose(self, block: Block, extent: Value | int, offset: Value, _: int,
+                   linear: Value) -> None:
+        """Squares of lanes cells by lanes steps; the last step square overlaps its neighbour."""
+        lanes = self.p.lanes
+        end = loops.index(extent) if isinstance(extent, int) else extent
+
+        def steps(inner: Block, i: Value) -> None:
+            first = loops.least(inner, i, loops.sub(inner, end, lanes))
+            loops.loop(inner, 0, self.valid, lanes, lambda deep, cell: self._square(
+                deep, cell, loops.add(deep, offset, first), loops.add(deep, linear, first)))
+        loops.loop(block, 0, end, lanes, steps)
+
+    def _square(self, block: Block, cell: Value, offset: Value, linear: Value) -> None:
+        type, size = self.p.type, self.p.type.bits // 8
+
+        def row(inner: Block, q: Value) -> None:
+            which = loops.add(inner, cell, q)
+            if self.valid % type.lanes:
+                which = loops.least(inner, which, self.valid - 1)
+            at = loops.add(inner, self._where(inner, which), offset)
+            value = self.source.load(inner, at, type.lanes, None)
+            inner.store(value, inner.gep(self.square, type, q), size)
+        loops.loop(block, 0, type.lanes, 1, row)
+        block.call(lane.transposer(block.module, type), None, self.square, loops.index(type.lanes),
+                   self._address(block, linear, cell), loops.index(self.p.pitch))

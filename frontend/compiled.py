@@ -1,0 +1,289 @@
+"""`fb.compile`: a Python function over tensors becomes one native program per signature.
+
+The function is traced once for each signature (dtypes and shapes of its tensors, values of its
+other arguments). Storages it writes are state: the program updates them in place. Numbers given as
+Python floats are run-time arguments, so a new learning rate compiles nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flambeau.compiler import node as nd
+from flambeau.compiler import pipeline
+from flambeau.compiler.node import Node
+from flambeau.runtime import execute, memory
+
+from . import realize as door
+from .inspecting import Inspected
+from .storage import Storage
+from .tensor import Tensor, default_dtype, make, read, result
+from .tracing import Trace
+from .trees import flatten, unflatten
+
+_new = object.__new__
+
+
+class Argument:
+    """Stands for the memory of an argument while a function is traced."""
+
+    __slots__ = ("exported", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.exported = False
+
+    def __repr__(self) -> str:
+        return f"argument {self.number}"
+
+
+class Variant(Inspected):
+    """One signature of a compiled function: its program and where its leaves come from."""
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+                 name: str) -> None:
+        start = time.perf_counter()
+        self.name = name
+        self.places: list[int] = []  # tensor arguments, by position among args + kwargs values
+        self.numbers: list[tuple[int, nd.Scalar]] = []
+        stand_ins = self._stand_ins((*args, *kwargs.values()))
+        positional = stand_ins[:len(args)]
+        named = dict(zip(kwargs, stand_ins[len(args):]))
+        with Trace() as trace:
+            try:
+                outcome = fn(*positional, **named)
+                outputs: list[Tensor] = []
+                self.spec = flatten(outcome, outputs)
+                wanted = [read(t) for t in outputs]
+            finally:
+                fresh = trace.restore()
+        self.requires = [t.requires_grad for t in outputs]
+        self._plan(trace, wanted, fresh)
+        self.seconds = time.perf_counter() - start
+
+    def _stand_ins(self, values: tuple[Any, ...]) -> list[Any]:
+        made: list[Any] = []
+        for i, v in enumerate(values):
+            if isinstance(v, Tensor):
+                leaf = nd.buffer(v.dtype, v.shape, Argument(len(self.places)))
+                stand_in = result(leaf, False, v.device)
+                if v.requires_grad:
+                    stand_in.requires_grad_()
+                self.places.append(i)
+                made.append(stand_in)
+            elif type(v) is float:
+                n = nd.scalar(default_dtype(), v)
+                self.numbers.append((i, n.arg))
+                made.append(result(n))
+            else:
+                made.append(v)
+        return made
+
+    def _plan(self, trace: Trace, wanted: list[Node], fresh: dict[Storage, Node]) -> None:
+        owner = {leaf: s for s, leaf in trace.seen.items()}
+        self.written = list(fresh)
+        state_roots = [_computable(fresh[s]) for s in self.written]
+        results = [_computable(n) for n in wanted]
+        distinct = list(dict.fromkeys([*state_roots, *results]))
+        donate: dict[Node, Node] = {}
+        for s, root in zip(self.written, state_roots):
+            if root not in donate and root not in results and state_roots.count(root) == 1:
+                donate[root] = trace.seen[s]
+        request = pipeline.prepare(distinct, donate)
+        self.executable = door.executable(request)
+        self.request = request.settled()  # holding the leaves would hold the first call's data
+        place = {n: i for i, n in enumerate(distinct)}
+        self.result_places = [place[n] for n in results]
+        self.state_places = [place[n] for n in state_roots]
+        self.sources: list[Argument | Storage | Node] = []
+        for leaf in request.leaves:
+            if isinstance(leaf.arg, Argument):
+                self.sources.append(leaf.arg)
+            else:
+                self.sources.append(owner.get(leaf, leaf))
+        self.argument_of = [(i, self.places[s.number]) for i, s in enumerate(self.sources)
+                            if isinstance(s, Argument)]
+        self.state_of = [(i, s) for i, s in enumerate(self.sources) if isinstance(s, Storage)]
+        self.fixed = [(i, s) for i, s in enumerate(self.sources) if isinstance(s, Node)]
+        self.alias = self.executable.program.alias
+        self.donated = {j for j in self.alias if j >= 0}
+        self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
+        self.scalars = [s.arg for s in request.scalars]
+
+    def run(self, values: tuple[Any, ...]) -> Any:
+        """Calls the program on concrete arguments."""
+        for place, scalar in self.numbers:
+            scalar.value = values[place]
+        leaves: list[Any] = [None] * len(self.sources)
+        for i, place in self.argument_of:
+            leaves[i] = _leaf(values[place])
+        for i, storage in self.state_of:
+            leaf = storage.leaf
+            if leaf is None:
+                door.realize([storage])
+                leaf = storage.leaf
+            if i in self.donated and (leaf.arg.exported or sys.getrefcount(leaf) > OWNED):
+                leaf = door.copy_leaf(leaf)  # somebody else looks at the old value: it stays
+            leaves[i] = leaf
+        for i, leaf in self.fixed:
+            leaves[i] = leaf
+        made: list[Any] = []
+        for (_, _, nbytes), alias in zip(self.outs, self.alias):
+            made.append(leaves[alias].arg if alias >= 0 else memory.allocate(nbytes))
+        try:
+            self.executable.run([leaf.arg.address for leaf in leaves],
+                                [b.address for b in made], [s.value for s in self.scalars])
+        except execute.ProgramError as error:
+            raise door.located(error, self.request) from None
+        for storage, place in zip(self.written, self.state_places):
+            dtype, shape, _ = self.outs[place]
+            storage.node = nd.buffer(dtype, shape, made[place])
+            storage.version += 1
+        outputs = []
+        for place in self.result_places:
+            dtype, shape, _ = self.outs[place]
+            outputs.append(result(nd.buffer(dtype, shape, made[place])))
+        return unflatten(self.spec, outputs)
+
+
+# references to a state's leaf when only its storage holds it: the storage, the local variable
+# and the argument of getrefcount
+OWNED = 3
+
+
+def _computable(n: Node) -> Node:
+    """A node the program can compute: bare leaves are copied through an identity."""
+    while n.op == "mark":
+        n = n.src[0]
+    return n
+
+
+def _leaf(t: Tensor) -> Node:
+    """The buffer of an argument, computed and contiguous."""
+    if t._view is not None and t._view.steps:
+        t = result(read(t))
+    storage = t._storage
+    leaf = storage.leaf
+    if leaf is None:
+        door.realize([storage])
+        leaf = storage.leaf
+    assert leaf is not None
+    return leaf
+
+
+def _signature(v: Any) -> Any:
+    if isinstance(v, Tensor):
+        return (v.dtype.rank, v.shape, v.requires_grad)
+    if type(v) is float:
+        return float
+    try:
+        hash(v)
+    except TypeError:
+        return ("object", id(v))
+    return (type(v), v)
+
+
+class Compiled:
+    """A compiled function: call it like the original. `variants` holds one program a signature."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = getattr(fn, "__name__", type(fn).__name__)
+        self.variants: dict[Any, Variant] = {}
+        self.last: Variant | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        values = (*args, *kwargs.values()) if kwargs else args
+        if any(isinstance(v, np.ndarray) for v in values):
+            args = tuple(map(_from_array, args))
+            kwargs = {k: _from_array(v) for k, v in kwargs.items()}
+            values = (*args, *kwargs.values())
+        return self.variant(args, kwargs).run(values)
+
+    def variant(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+        """The program for these arguments' signature; traced and compiled when new."""
+        values = (*args, *kwargs.values()) if kwargs else args
+        key = (tuple(map(_signature, values)), tuple(kwargs))
+        found = self.variants.get(key)
+        if found is None:
+            found = Variant(self.fn, args, kwargs, self.name)
+            found.reason = self._reason(key)
+            self.variants[key] = found
+        self.last = found
+        return found
+
+    def _reason(self, key: Any) -> str:
+        """Why a program had to be made: what differs from the last signature."""
+        if not self.variants:
+            return "first call"
+        before = list(self.variants)[-1]
+        changes = [f"argument {i}: {_word(a)} -> {_word(b)}"
+                   for i, (a, b) in enumerate(zip(before[0], key[0])) if a != b]
+        return "; ".join(changes) or "other argument names"
+
+    def _latest(self) -> Variant:
+        if self.last is None:
+            raise RuntimeError(f"{self.name}: expected a call before looking inside, got none yet")
+        return self.last
+
+    def explain(self) -> str:
+        """What was compiled, why, and what fused with what, for every signature so far."""
+        return "\n\n".join(v.explain() for v in self.variants.values()) or \
+            f"{self.name}: not called yet"
+
+    def graph(self) -> Any:
+        """The latest signature's graph (see `Graph`)."""
+        return self._latest().graph()
+
+    def llvm_ir(self, optimised: bool = False) -> str:
+        """LLVM IR of the latest signature, as generated or after LLVM's passes."""
+        return self._latest().llvm_ir(optimised)
+
+    def asm(self) -> str:
+        """Assembly of the latest signature."""
+        return self._latest().asm()
+
+    def profile(self, *args: Any, seconds: float = 0.2, **kwargs: Any) -> Any:
+        """Time, GB/s and GFLOP/s of each kernel of the latest signature (see `Profile`)."""
+        return self._latest().profile(seconds)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.name}: {len(self.variants)} programs>"
+
+    def __reduce__(self) -> Any:
+        return (compile, (self.fn,))
+
+
+def _word(signature: Any) -> str:
+    if isinstance(signature, tuple) and len(signature) == 3 and isinstance(signature[1], tuple):
+        return f"shape {signature[1]}"
+    return str(signature)
+
+
+def _from_array(v: Any) -> Any:
+    if isinstance(v, np.ndarray):
+        from .creation import asarray
+        return asarray(v)
+    return v
+
+
+def compile(fn: Callable[..., Any]) -> Compiled:
+    """A version of `fn` that runs as one native program for each signature of its arguments.
+
+    fn takes tensors (or NumPy arrays), Python floats, which become run-time numbers of the default
+    dtype, and anything else, which is part of the signature. It returns tensors in any nest of
+    tuples, lists and dicts. Tensors it writes in place or assigns to are updated. It is called once
+    a signature to record what it does, so Python side effects happen only then. Usable as a
+    decorator.
+    """
+    return Compiled(fn)
+
+
+__all__ = ["Compiled", "compile", "make"]

@@ -1,0 +1,200 @@
+"""Dtype and device of tensors: to, float, long, type_as, bitcast, and filling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import node as N
+from flambeau.compiler.dtype import DType
+
+from .creation import number
+from .elementwise import cast
+from .indexing import as_value
+from .recording import as_tensor, broadcast_shapes
+from .tensor import (
+    Tensor,
+    as_dtype,
+    assign,
+    check_shape,
+    check_writable,
+    derive,
+    read,
+    write,
+)
+
+_DEVICES = ("cpu", "reference", "cuda", "null")
+
+
+def to(x: Tensor, *targets: Any, dtype: Any = None, device: Any = None, copy: bool = False
+       ) -> Tensor:
+    """x as another dtype or on another device, `x.to(fb.float64)`, `x.to("cpu")`, or like another
+    tensor, `x.to(other)`; x itself when nothing changes, unless copy.
+
+    Raises ValueError for a device that is not there.
+    """
+    for target in targets:
+        if isinstance(target, Tensor):
+            dtype, device = target.dtype, target.device
+        elif isinstance(target, str) and target.split(":")[0] in _DEVICES:
+            device = target
+        elif target is not None:
+            dtype = target
+    if device is not None and str(device) != x.device:
+        raise ValueError(f"to: expected device {x.device!r}, got {device!r}")
+    wanted = x.dtype if dtype is None else as_dtype("to", dtype)
+    if wanted is x.dtype and not copy:
+        return x
+    return derive(N.cast(read(x), wanted), x)
+
+
+def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
+    """x as another dtype; a copy unless told otherwise. NumPy astype."""
+    return to(x, dtype=dtype, copy=copy)
+
+
+def _caster(dtype: DType, name: str, torch7: str) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor) -> Tensor:
+        return cast(self, dtype)
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"This tensor as {dtype.name}; itself if it is already. {torch7}."
+    return method
+
+
+CASTS = {
+    "float": _caster(dt.float32, "float", "Torch7 float"),
+    "double": _caster(dt.float64, "double", "Torch7 double"),
+    "half": _caster(dt.float16, "half", "Torch7 half"),
+    "bfloat16": _caster(dt.bfloat16, "bfloat16", "PyTorch bfloat16"),
+    "long": _caster(dt.int64, "long", "Torch7 long"),
+    "int": _caster(dt.int32, "int", "Torch7 int"),
+    "short": _caster(dt.int16, "short", "Torch7 short"),
+    "char": _caster(dt.int8, "char", "Torch7 char"),
+    "byte": _caster(dt.uint8, "byte", "Torch7 byte"),
+    "bool": _caster(dt.bool_, "bool", "PyTorch bool"),
+}
+
+
+def type_as(x: Tensor, other: Tensor) -> Tensor:
+    """x as other's dtype. Torch7 typeAs."""
+    return cast(x, other.dtype)
+
+
+def type_(x: Tensor, dtype: Any = None) -> Any:
+    """The dtype's name, or x as dtype. Torch7 type."""
+    return x.dtype.name if dtype is None else cast(x, as_dtype("type", dtype))
+
+
+def bitcast(x: Any, dtype: Any) -> Tensor:
+    """The same bits as another dtype of the same size, a copy. NumPy view(dtype).
+
+    Raises ValueError for another size.
+    """
+    t = as_tensor("bitcast", x)
+    wanted = as_dtype("bitcast", dtype)
+    if wanted is t.dtype:
+        return t
+    if wanted.itemsize != t.dtype.itemsize or dt.bool_ in (wanted, t.dtype):
+        raise ValueError(f"bitcast: expected a dtype of {t.dtype.itemsize} bytes, got "
+                         f"{wanted.name}")
+    return derive(N.elementwise("bitcast", read(t), dtype=wanted), t)
+
+
+# -- filling ---------------------------------------------------------------------------------------
+
+
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Every element becomes a number or a 0-d tensor. Torch7 fill."""
+    check_writable("fill_", self)
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(f"fill_: expected a number or 0-d tensor, got shape {value.shape}")
+        return assign("fill_", self, value)
+    if self.dtype.is_integer:
+        value = int(value)
+    return write(self, number("fill_", value, self.dtype, self.shape))
+
+
+def zero_(self: Tensor) -> Tensor:
+    """Every element becomes 0. Torch7 zero."""
+    return fill_(self, 0)
+
+
+def copy_(self: Tensor, source: Any) -> Tensor:
+    """Elements from source, which broadcasts; any dtype converts. Torch7 copy.
+
+    Raises ValueError when source does not broadcast to this shape.
+    """
+    check_writable("copy_", self)
+    v = as_value(self, source)
+    if broadcast_shapes("copy_", v.shape, self.shape) != self.shape:
+        raise ValueError(f"copy_: expected a source that broadcasts to {self.shape}, got {v.shape}")
+    return assign("copy_", self, v)
+
+
+def apply_(self: Tensor, function: Callable[[Any], Any]) -> Tensor:
+    """Each element becomes function(element), in row-major order; None leaves it. Torch7 apply.
+
+    Runs in Python, element by element: forces the values.
+    """
+    array = self.numpy().copy()
+    flat = array.reshape(-1)
+    for i, value in enumerate(flat.tolist()):
+        found = function(value)
+        if found is not None:
+            flat[i] = found
+    return copy_(self, array)
+
+
+def map_(self: Tensor, other: Any, function: Callable[[Any, Any], Any]) -> Tensor:
+    """Each element becomes function(element, other's element); None leaves it. Torch7 map."""
+    array = self.numpy().copy()
+    flat = array.reshape(-1)
+    for i, pair in enumerate(zip(flat.tolist(), as_tensor("map_", other).reshape(-1).tolist())):
+        found = function(*pair)
+        if found is not None:
+            flat[i] = found
+    return copy_(self, array)
+
+
+def set_(self: Tensor, source: Tensor) -> Tensor:
+    """Becomes a view of source's storage, with its shape and dtype. Torch7 set."""
+    self._storage, self._view = source._storage, source._view
+    self.dtype, self.shape = source.dtype, source.shape
+    return self
+
+
+def resize_(self: Tensor, *shape: Any) -> Tensor:
+    """Becomes a contiguous tensor of that shape, elements kept in order, zeros behind them.
+
+    Torch7 resize. Other views of the storage keep the old one when the size changes.
+    """
+    wanted = check_shape("resize_", shape)
+    check_writable("resize_", self)
+    n = read(self)
+    flat = N.reshape(n, (n.size,))
+    size = 1
+    for extent in wanted:
+        size *= extent
+    if size <= n.size:
+        flat = N.slice_(flat, (0,), (size,), (1,))
+    else:
+        flat = N.pad(flat, (0,), (size,))
+    return set_(self, derive(N.reshape(flat, wanted), self))
+
+
+def resize_as_(self: Tensor, other: Tensor) -> Tensor:
+    """`resize_` to other's shape. Torch7 resizeAs."""
+    return self if self.shape == other.shape else resize_(self, other.shape)
+
+
+def is_set_to(self: Tensor, other: Tensor) -> bool:
+    """Same storage, offset, shape and strides? Torch7 isSetTo."""
+    return (self._storage is other._storage and self.shape == other.shape
+            and self._layout() == other._layout())
+
+
+def is_same_size(self: Tensor, other: Tensor) -> bool:
+    """Same shape? Torch7 isSameSizeAs."""
+    return self.shape == other.shape

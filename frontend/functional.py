@@ -1,0 +1,101 @@
+"""Every function of the library in one namespace: what `fb.*` re-exports.
+
+The functions live in files by family: creation, elementwise, activations, reductions, movement,
+joining, indexing, sorting, products, random, conversion, convolution.
+"""
+
+from __future__ import annotations
+
+from .activations import (
+    addcdiv, addcmul, allclose, array_equal, clamp, clamp_max, clamp_min, deg2rad, elu, equal,
+    erfinv, frac, gelu, hard_sigmoid, hard_swish, hard_tanh, hardshrink, heaviside, isclose,
+    isfinite, isneginf, isposinf, leaky_relu, lerp, log_sigmoid, logit, mish, nan_to_num,
+    rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink, softsign, square,
+    tanhshrink, threshold, xlogy,
+)
+from .conversion import (
+    bitcast,
+)
+from .creation import (
+    arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, indices, iota_like,
+    linspace, logspace, ones, ones_like, range_, tensor, tri, zeros, zeros_like,
+)
+from .elementwise import (
+    abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, bitwise_and, bitwise_or,
+    bitwise_xor, cbrt, ceil, copysign, cos, cosh, digamma, div, eq, erf, erfc, exp, exp2, expm1,
+    floor, floor_divide, fmod, ge, gt, hypot, invert, isinf, isnan, le, left_shift, lgamma, log,
+    log10, log1p, log2, logaddexp, logical_and, logical_not, logical_or, logical_xor, lt,
+    maximum, minimum, mul, ne, neg, positive, pow, remainder, right_shift, round, sigmoid, sign,
+    signbit, sin, sinh, softplus, sqrt, sub, tan, tanh, trunc, where,
+)
+from .indexing import (
+    argwhere, bincount, flatnonzero, gather, index_add, index_copy, index_fill, index_select,
+    ix_, masked_fill, masked_scatter, masked_select, nonzero, one_hot, scatter, scatter_add,
+    take, take_along_axis,
+)
+from .joining import (
+    concatenate, dstack, hstack, pad, repeat, repeat_interleave, roll, stack, tile, unfold,
+    vstack,
+)
+from .movement import (
+    array_split, atleast_1d, atleast_2d, broadcast_tensors, broadcast_to, chunk, clone,
+    diagonal, expand, expand_dims, flatten, flip, fliplr, flipud, matrix_transpose, meshgrid,
+    moveaxis, narrow, permute, ravel, reshape, rot90, select, split, squeeze, swapaxes, t,
+    transpose, unbind, unflatten, unsqueeze,
+)
+from .products import (
+    addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, einsum, ger,
+    inner, kron, match, matmul, mm, mv, outer, renorm, tensordot, trace, tril, triu, vdot,
+)
+from .random import (
+    Draw, Generator, Seed, bernoulli, default_generator, dropout, dropout_mask, exponential,
+    get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
+    randn, randn_like, randperm, seed, set_rng_state, shuffle, uniform,
+)
+from .reductions import (
+    Extreme, all, amax, amin, aminmax, any, argmax, argmin, count_nonzero, cummax, cummin,
+    cumprod, cumsum, dist, log_softmax, logsumexp, max, mean, min, nanmax, nanmean, nanmin,
+    nanprod, nansum, norm, prod, ptp, softmax, softmin, std, sum, var, var_mean,
+)
+from .sorting import (
+    Sorted, argsort, bucketize, histc, kthvalue, median, mode, quantile, searchsorted, sort,
+    topk, unique,
+)
+
+__all__ = [
+    "Draw", "Extreme", "Generator", "Seed", "Sorted", "abs", "acos", "acosh", "add", "addbmm",
+    "addcdiv", "addcmul", "addmm", "addmv", "addr", "all", "allclose", "amax", "amin",
+    "aminmax", "any", "arange", "argmax", "argmin", "argsort", "argwhere", "array_equal",
+    "array_split", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d",
+    "atleast_2d", "baddbmm", "bernoulli", "bincount", "bitcast", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "bmm", "broadcast_tensors", "broadcast_to", "bucketize", "cbrt", "cdist",
+    "ceil", "chunk", "clamp", "clamp_max", "clamp_min", "clone", "concatenate", "copysign",
+    "cos", "cosh", "count_nonzero", "cross", "cummax", "cummin", "cumprod", "cumsum",
+    "default_generator", "deg2rad", "diag", "diag_embed", "diagonal", "digamma", "dist", "div",
+    "dot", "dropout", "dropout_mask", "dstack", "einsum", "elu", "empty", "empty_like", "eq",
+    "equal", "erf", "erfc", "erfinv", "exp", "exp2", "expand", "expand_dims", "expm1",
+    "exponential", "eye", "flatnonzero", "flatten", "flip", "fliplr", "flipud", "floor",
+    "floor_divide", "fmod", "frac", "from_numpy", "full", "full_like", "gather", "ge", "gelu",
+    "ger", "get_rng_state", "gt", "hard_sigmoid", "hard_swish", "hard_tanh", "hardshrink",
+    "heaviside", "histc", "hstack", "hypot", "index_add", "index_copy", "index_fill",
+    "index_select", "indices", "initial_seed", "inner", "invert", "iota_like", "isclose",
+    "isfinite", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kron", "kthvalue", "le",
+    "leaky_relu", "left_shift", "lerp", "lgamma", "linspace", "log", "log10", "log1p", "log2",
+    "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logit", "logspace", "logsumexp", "lt", "manual_seed", "masked_fill",
+    "masked_scatter", "masked_select", "match", "matmul", "matrix_transpose", "max", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mode", "moveaxis", "mul",
+    "multinomial", "mv", "nan_to_num", "nanmax", "nanmean", "nanmin", "nanprod", "nansum",
+    "narrow", "ne", "neg", "nonzero", "norm", "normal", "one_hot", "ones", "ones_like", "outer",
+    "pad", "permute", "positive", "pow", "prod", "ptp", "quantile", "rad2deg", "rand",
+    "rand_like", "randint", "randn", "randn_like", "randperm", "range_", "ravel", "reciprocal",
+    "relu", "relu6", "remainder", "renorm", "repeat", "repeat_interleave", "reshape",
+    "right_shift", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add", "searchsorted",
+    "seed", "select", "selu", "set_rng_state", "shuffle", "sigmoid", "sign", "signbit", "silu",
+    "sin", "sinc", "sinh", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "t", "take",
+    "take_along_axis", "tan", "tanh", "tanhshrink", "tensor", "tensordot", "threshold", "tile",
+    "topk", "trace", "transpose", "tri", "tril", "triu", "trunc", "unbind", "unflatten",
+    "unfold", "uniform", "unique", "unsqueeze", "var", "var_mean", "vdot", "vstack", "where",
+    "xlogy", "zeros", "zeros_like",
+]

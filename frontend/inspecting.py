@@ -1,0 +1,137 @@
+"""Looking inside a compiled program: explain, graph, IR, assembly, profile."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import time
+from typing import Any
+
+from flambeau.compiler import pipeline, show
+from flambeau.compiler.node import Node
+from flambeau.runtime import execute, jit, memory
+
+
+class Graph:
+    """A program's graph: prints as text; `.networkx()`, `.dot()`, `.svg()` give other forms."""
+
+    def __init__(self, roots: list[Node]) -> None:
+        self.roots = roots
+
+    def networkx(self) -> Any:
+        """A networkx MultiDiGraph, operands to users, operand numbers on the edges."""
+        return show.to_networkx(self.roots)
+
+    def dot(self) -> str:
+        """Graphviz source."""
+        return show.to_dot(self.roots)
+
+    def svg(self) -> str:
+        """A drawing by graphviz's `dot`. Raises RuntimeError where that is not installed."""
+        if shutil.which("dot") is None:
+            raise RuntimeError("graph: expected graphviz's `dot` on the PATH, got none; "
+                               "use .dot() for the source")
+        made = subprocess.run(["dot", "-Tsvg"], input=self.dot(), text=True, check=True,
+                              capture_output=True)
+        return made.stdout
+
+    def _repr_svg_(self) -> str | None:
+        return self.svg() if shutil.which("dot") else None
+
+    def __str__(self) -> str:
+        return show.text(self.roots)
+
+    __repr__ = __str__
+
+
+class Profile:
+    """Rows (kernel, microseconds, GB/s, GFLOP/s, share); prints as a table."""
+
+    def __init__(self, rows: list[dict[str, Any]], total: float) -> None:
+        self.rows, self.total = rows, total
+
+    def __str__(self) -> str:
+        lines = [f"{'us':>10} {'share':>6} {'GB/s':>7} {'GFLOP/s':>8}  kernel"]
+        for r in sorted(self.rows, key=lambda r: -r["microseconds"]):
+            lines.append(f"{r['microseconds']:10.2f} {r['share']:6.1%} {r['gb_per_s']:7.1f} "
+                         f"{r['gflop_per_s']:8.1f}  {r['kernel']}")
+        lines.append(f"{self.total:10.2f} us a call in all")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+class Inspected:
+    """What can be asked of a program. Needs `request`, `executable`, `name`, `seconds`."""
+
+    request: pipeline.Request
+    executable: execute.Executable
+    name: str
+    seconds: float
+    reason: str = "first call"
+
+    def explain(self) -> str:
+        """Signature, where the code came from, and a line a kernel: what it fused, bytes, flops."""
+        program = self.executable.program
+        leaves = ", ".join(f"{n.dtype.name}{list(n.shape)}" for n in self.request.leaves)
+        lines = [f"{self.name}({leaves})",
+                 f"  compiled because: {self.reason}",
+                 f"  code from {self.executable.source}, {self.seconds * 1e3:.1f} ms in all, "
+                 f"{self.executable.code.size / 1024:.0f} KiB of machine code",
+                 f"  {len(program.kernels)} kernels, {program.arena_bytes} bytes of temporaries, "
+                 f"{sum(a >= 0 for a in program.alias)} outputs updated in place"]
+        for k in program.kernels:
+            lines.append(f"    {k.name}: {k.detail} | {k.nbytes} bytes, {k.flops} flops, "
+                         f"{k.chunks} chunk{'s' if k.chunks != 1 else ''}")
+        return "\n".join(lines)
+
+    def graph(self) -> Graph:
+        """The graph as the user wrote it."""
+        return Graph(pipeline.parametrise(self.request)[0])
+
+    def _ir(self) -> str:
+        return pipeline.build(self.request, jit.host_target())[1]
+
+    def llvm_ir(self, optimised: bool = False) -> str:
+        """The program's LLVM IR, as generated or as LLVM's passes leave it."""
+        text = self._ir()
+        return jit.optimised_ir(text, jit.host_target()) if optimised else text
+
+    def asm(self) -> str:
+        """The program's assembly for this machine."""
+        return jit.assembly(self._ir(), jit.host_target())
+
+    def profile(self, seconds: float = 0.2) -> Profile:
+        """Times each kernel by itself on scratch data of the right sizes, for `seconds` in all."""
+        return profile(self.request, seconds)
+
+
+def profile(request: pipeline.Request, seconds: float) -> Profile:
+    """Runs the program with a clock after every kernel and averages over the runs."""
+    target = jit.host_target()
+    program, ir = pipeline.build(request, target, timed=True)
+    code = jit.load(ir, program.key + "-timed", target)
+    run = execute.Executable(program, code, "compiled", 0.0)
+    buffers = [memory.allocate(n.nbytes) for n in request.leaves]
+    for b in buffers:
+        ctypes.memset(b.address, 0, b.nbytes)
+    outs = [buffers[a] if a >= 0 else memory.allocate(r.nbytes)
+            for a, r in zip(program.alias, request.roots)]
+    clocks = (ctypes.c_int64 * (len(program.kernels) + 1)).from_address(
+        code.address("fb_clocks"))
+    totals = [0] * len(program.kernels)
+    runs, end = 0, time.perf_counter() + seconds
+    values = [s.arg.value for s in request.scalars]
+    while time.perf_counter() < end or runs < 3:
+        run.run([b.address for b in buffers], [b.address for b in outs], values)
+        runs += 1
+        for i in range(len(totals)):
+            totals[i] += clocks[i + 1] - clocks[i]
+    each = [t / runs / 1e3 for t in totals]
+    whole = sum(each) or 1.0
+    rows = [{"kernel": k.name, "microseconds": us, "share": us / whole,
+             "gb_per_s": k.nbytes / max(us, 1e-3) / 1e3,
+             "gflop_per_s": k.flops / max(us, 1e-3) / 1e3}
+            for k, us in zip(program.kernels, each)]
+    return Profile(rows, whole)

@@ -1,0 +1,113 @@
+"""Rolled loops: `scan` and `while_loop` run a Python body once to record it, and then as one native
+loop of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import loop as rolled
+from flambeau.compiler import node as nd
+from flambeau.compiler.node import Node
+
+from .recording import as_tensor
+from .tensor import Tensor, read, result
+from .trees import flatten, unflatten
+
+
+def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
+         length: int | None = None, reverse: bool = False) -> tuple[Any, Any]:
+    """Runs `carry, y = fn(carry, x)` over the rows of xs; gives the last carry and the stacked ys.
+
+    init: a tensor or nest (tuples, lists, dicts) of tensors; every step must give a carry of the
+    same shapes and dtypes. xs: None or a nest of tensors with equal first axes; fn gets their rows.
+    length: number of steps, needed when xs is None. reverse: walk from the last row to the first
+    (ys keep the rows' order). fn may use other tensors; it is called once, and the loop compiles in
+    the time of one step. Differentiable. Raises ValueError when lengths or shapes disagree.
+    """
+    carry, spec = _tensors("scan", init)
+    rows, row_spec = _tensors("scan", xs) if xs is not None else ([], None)
+    count = _length(rows, length)
+    leaves = [_leaf(t.dtype, t.shape, t.requires_grad) for t in carry]
+    row_leaves = [_leaf(t.dtype, t.shape[1:], t.requires_grad) for t in rows]
+    after, ys = fn(unflatten(spec, leaves),
+                   unflatten(row_spec, row_leaves) if row_spec is not None else None)
+    carried, stacked = _results("scan", after, carry, spec), []
+    y_spec = flatten(ys, stacked)
+    made = rolled.close(count, [_bare(t) for t in leaves + row_leaves], list(map(read, carry)),
+                        list(map(read, rows)), carried, list(map(read, stacked)), None, reverse)
+    requires = any(t.requires_grad for t in [*carry, *rows, *after_tensors(after), *stacked])
+    outs = [result(n, requires and n.dtype.is_float) for n in made]
+    return unflatten(spec, outs[:len(carry)]), unflatten(y_spec, outs[len(carry):])
+
+
+def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: Any,
+               limit: int = -1) -> Any:
+    """Runs `carry = body(carry)` while `cond(carry)` (a bool tensor of one element) holds.
+
+    init: a tensor or nest of tensors whose shapes and dtypes the body keeps. limit: the most steps
+    to take; -1 for no limit. One native loop; not differentiable (use scan). Raises ValueError when
+    the body changes a shape or dtype, TypeError when the condition is not one bool.
+    """
+    carry, spec = _tensors("while_loop", init)
+    leaves = [_leaf(t.dtype, t.shape, False) for t in carry]
+    go = as_tensor("while_loop", cond(unflatten(spec, leaves)))
+    if go.dtype is not dt.bool_ or go.size != 1:
+        raise TypeError(f"while_loop: expected cond to give one bool, got {go.dtype.name} "
+                        f"{tuple(go.shape)}")
+    carried = _results("while_loop", body(unflatten(spec, leaves)), carry, spec)
+    made = rolled.close(limit, [_bare(t) for t in leaves], list(map(read, carry)), [], carried, [],
+                        nd.reshape(read(go), ()))
+    return unflatten(spec, [result(n) for n in made])
+
+
+def after_tensors(tree: Any) -> list[Tensor]:
+    """The tensors of a nest."""
+    found: list[Tensor] = []
+    flatten(tree, found)
+    return found
+
+
+def _tensors(name: str, tree: Any) -> tuple[list[Tensor], Any]:
+    found: list[Tensor] = []
+    spec = flatten(tree, found)
+    if not found:
+        found = [as_tensor(name, tree)]
+        spec = 0
+    return found, spec
+
+
+def _length(rows: list[Tensor], length: int | None) -> int:
+    if any(not t.shape for t in rows):
+        raise ValueError("scan: expected xs with at least one axis, got a 0-d tensor")
+    lengths = {t.shape[0] for t in rows} | ({length} if length is not None else set())
+    if len(lengths) != 1:
+        got = ", ".join(map(str, sorted(lengths))) or "none"
+        raise ValueError(f"scan: expected one length from xs and length, got {got}")
+    return lengths.pop()
+
+
+def _leaf(dtype: dt.DType, shape: tuple[int, ...], requires: bool) -> Tensor:
+    """A tensor that stands for a value inside the body."""
+    return result(nd.buffer(dtype, shape, object()), requires)
+
+
+def _bare(t: Tensor) -> Node:
+    return t._storage.node
+
+
+def _results(name: str, after: Any, carry: list[Tensor], spec: Any) -> list[Node]:
+    found: list[Tensor] = []
+    got = flatten(after, found)
+    if not found and len(carry) == 1:
+        found, got = [as_tensor(name, after)], spec
+    if got != spec:
+        raise ValueError(f"{name}: expected the body to give a carry built like init")
+    nodes = []
+    for i, (t, c) in enumerate(zip(found, carry)):
+        if t.shape != c.shape or t.dtype is not c.dtype:
+            raise ValueError(f"{name}: expected carry {i} to stay {c.dtype.name} {c.shape}, "
+                             f"got {t.dtype.name} {t.shape}")
+        nodes.append(read(t))
+    return nodes

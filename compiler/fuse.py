@@ -329,76 +329,75 @@ def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
 
 def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
                before: dict[Kernel, set[Kernel]], stored: set[Node]) -> bool:
-    if k.kind not in ("map", "rows") or host.kind not in ("map", "rows"):
+    """May k's work be done in host's loops?"""
+    if not {host.kind, k.kind} <= {"map", "rows"}:
         return False
     if any(s.region for s in host.stores + k.stores) or len(host.stores) + len(k.stores) > 16:
         return False
-    if host in before[k] and any(host in before[r] for r in before[k] if r is not host):
+    if k in before[host] or any(host in before[r] for r in before[k] if r is not host):
         return False
-    if any(r is not host and _after(host, r, before) for r in before[k]):
+    shape = _common_space(host, k)
+    if shape is None or not (loads(host, stored) & loads(k, stored) or host in reads[k]):
         return False
-    if k in before[host]:
-        return False
-    if host.kind == k.kind == "rows":
-        if host.space != k.space or host.axes != k.axes:
-            return False
-        row = _product(k.space[i] for i in k.axes)
-        if row > ROW_LIMIT:
-            return False
-    elif host.kind == "rows" or k.kind == "rows":
-        rows, flat = (host, k) if host.kind == "rows" else (k, host)
-        if flat.space != rows.space:
-            return False
-        if _product(rows.space[i] for i in rows.axes) > ROW_LIMIT:
-            return False
-    elif host.space != k.space and _product(host.space) != _product(k.space):
-        return False
-    elif host.space != k.space:
-        return False
-    if not (loads(host, stored) & loads(k, stored) or host in reads[k]):
-        return False
-    return _reads_in_place(host, k, stored)
+    return _reads_in_place(host, k, *shape, stored)
 
 
-def _after(a: Kernel, b: Kernel, before: dict[Kernel, set[Kernel]]) -> bool:
-    return a in before[b]
+def _common_space(a: Kernel, b: Kernel) -> tuple[Shape, tuple[int, ...]] | None:
+    """The space and reduced axes that both kernels can walk, if there are such."""
+    if a.kind == b.kind == "map":
+        return (a.space, ()) if a.space == b.space else None
+    rows, other = (a, b) if a.kind == "rows" else (b, a)
+    if _product(rows.space[i] for i in rows.axes) > ROW_LIMIT:
+        return None
+    if other.kind == "rows":
+        same = other.space == rows.space and other.axes == rows.axes
+        return (rows.space, rows.axes) if same else None
+    narrow = tuple(1 if i in rows.axes else e for i, e in enumerate(rows.space))
+    return (rows.space, rows.axes) if other.space in (rows.space, narrow) else None
 
 
-def _reads_in_place(host: Kernel, k: Kernel, stored: set[Node]) -> bool:
+def _reads_in_place(host: Kernel, k: Kernel, space: Shape, axes: tuple[int, ...],
+                    stored: set[Node]) -> bool:
     """Does k read what host stores only at its own loop position?"""
     homes = {s.home for s in host.stores}
-    space = k.space if k.kind == "rows" else host.space
     variables = tuple(ix.of(ix.Var(i, e)) for i, e in enumerate(space))
-    stack = [(s.value, ix.reshape(variables, space, s.value.shape)) for s in k.stores
-             if s.value.size == _product(space)]
-    stack += [(a.src[0], variables) for a in k.anchors if a.op in REDUCTIONS]
-    if len(stack) < len(k.stores) and not k.anchors:
-        return False
+    kept = tuple(ix.ZERO if i in axes else v for i, v in enumerate(variables))
+    narrow = tuple(1 if i in axes else e for i, e in enumerate(space))
+    full, rows = _product(space), _product(narrow)
+
+    def own_place(n: Node) -> tuple[ix.Index, ...] | None:
+        if n.size == full:
+            return ix.reshape(variables, space, n.shape)
+        return ix.reshape(kept, narrow, n.shape) if n.size == rows else None
+
+    stack: list[tuple[Node, tuple[ix.Index, ...]]] = []
+    for s in k.stores:
+        place = own_place(s.value)
+        if place is None:
+            return False
+        stack.append((s.value, place))
     own = {s.value for s in k.stores}
-    narrow = [s.value for s in k.stores if s.value.size != _product(space)]
-    if any(h in toposort([v], stop=lambda n: n in homes or n in k.anchors)
-           for v in narrow for h in homes):
-        return False
-    seen = set()
+    seen: set[tuple[Node, tuple[ix.Index, ...]]] = set()
     while stack:
-        n, indices = stack.pop()
-        if (n, indices) in seen:
+        item = stack.pop()
+        if item in seen:
             continue
-        seen.add((n, indices))
+        seen.add(item)
+        n, indices = item
         if n in homes:
-            if ix.flatten(indices, n.shape) != ix.flatten(
-                    ix.reshape(variables, space, n.shape) if n.size == _product(space)
-                    else indices, n.shape) or n.size != _product(space):
+            place = own_place(n)
+            if place is None or ix.flatten(indices, n.shape) != ix.flatten(place, n.shape):
                 return False
+        elif n in k.anchors:
+            stack.append((n.src[0], variables))
+        elif n.op == "param" or (n in stored and n not in own):
             continue
-        if n in k.anchors or (n in stored and n not in own) or n.op == "param":
-            continue
-        found = _operands(n, indices)
-        if found is None:
-            if homes & set(toposort([n], stop=lambda m: m in homes)):
+        else:
+            found = _operands(n, indices)
+            if found is not None:
+                stack.extend(found)
+            elif homes & set(toposort([n], stop=lambda m: m in homes)):
                 return False
-            continue
-        stack.extend(found)
     return True
 
 
@@ -489,3 +488,41 @@ def _cut(x: Node, axis: int, start: int, length: int) -> Node:
     starts = tuple(start if i == axis else 0 for i in range(len(x.shape)))
     lengths = tuple(length if i == axis else e for i, e in enumerate(x.shape))
     return nd.slice_(x, starts, lengths, (1,) * len(x.shape))
+
+
+def turn_products(roots: list[Node]) -> list[Node]:
+    """A product that is only read transposed is computed transposed: (a b)' = b' a'.
+
+    Strides make operands' transposes free, and the update of a weight then stands right where its
+    gradient is computed, so that the two become one kernel.
+    """
+    order = toposort(roots)
+    readers: dict[Node, set[Node]] = {n: set() for n in order}
+    for n in order:
+        for s in n.src:
+            readers[s].add(n)
+    done: dict[Node, Node] = {}
+    kept = set(roots)
+    for n in order:
+        dot = _transposed_product(n, readers, kept)
+        if dot is None:
+            done[n] = nd.rebuild(n, tuple(done[s] for s in n.src))
+            continue
+        a, b = (nd.permute(done[s], (0, 2, 1)) for s in dot.src)
+        shape = (dot.shape[0], dot.shape[2], dot.shape[1])
+        done[n] = nd.reshape(nd.node("dot", dot.dtype, shape, (b, a)), n.shape)
+    return [done[r] for r in roots]
+
+
+def _transposed_product(n: Node, readers: dict[Node, set[Node]], kept: set[Node]) -> Node | None:
+    """The dot whose two last axes n swaps, when nobody else reads it."""
+    if n.op != "permute":
+        return None
+    m = n.src[0]
+    flat = m.op == "reshape" and len(m.shape) == 2 and m.src[0].shape == (1, *m.shape)
+    if n.arg != ((1, 0) if flat else (0, 2, 1)):
+        return None
+    chain = [m, m.src[0]] if flat else [m]
+    if chain[-1].op != "dot" or any(len(readers[c]) > 1 or c in kept for c in chain):
+        return None
+    return chain[-1]

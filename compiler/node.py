@@ -112,12 +112,19 @@ def live_nodes() -> int:
 
 
 class Scalar:
-    """A Python number's place in a graph; its identity is the role it plays."""
+    """A Python number's place in a graph; its identity is the role it plays.
+
+    value: the number. A compiled function asks `current()` at every run, so that a subclass can
+    follow a number that changes (a learning rate, the count of random draws).
+    """
 
     __slots__ = ("value",)
 
     def __init__(self, value: float | int | bool) -> None:
         self.value = value
+
+    def current(self) -> float | int | bool:
+        return self.value
 
 
 def encode(dtype: DType, value: float | int | bool) -> int:

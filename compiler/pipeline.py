@@ -162,6 +162,7 @@ PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
     ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
+    ("turn_products", fuse.turn_products),  # a weight's update then fits its gradient's kernel
     ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
     ("simplify_again", simplify),  # what the passes above left behind
     ("inside_loops", lambda roots: inside_loops(roots, _body_passes)),  # the same for loop bodies

@@ -407,9 +407,12 @@ def reduce_of_expand(n: Node) -> Node | None:
 
 
 def reduce_twice(n: Node) -> Node | None:
-    """sum(sum x) -> one sum over both sets of axes; max, min and prod alike."""
+    """sum(sum x) -> one sum over both sets of axes; max, min and prod alike.
+
+    Not over a reshape: so look the blocks that split_reductions cuts, and means to keep.
+    """
     x = n.src[0]
-    if x.op != n.op:
+    if x.op != n.op or x.src[0].op == "reshape":
         return None
     return reduce_(n.op, x.src[0], tuple(sorted({*n.arg, *x.arg})))
 

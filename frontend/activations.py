@@ -14,7 +14,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
-from .creation import number
+from .creation import constant, number
 from .elementwise import float_operands, floating
 from .recording import Operands, as_tensor, into
 from .tensor import Tensor, derive, read
@@ -23,7 +23,7 @@ from .tensor import Tensor, derive, read
 def op(name: str, *src: Any) -> Node:
     """An elementwise node; Python numbers among src become constants like the first node."""
     model = next(x for x in src if isinstance(x, Node) and x.dtype is not dt.bool_)
-    return N.elementwise(name, *(x if isinstance(x, Node) else N.const(model.dtype, x, model.shape)
+    return N.elementwise(name, *(x if isinstance(x, Node) else constant(model.dtype, x, model.shape)
                                  for x in src))
 
 
@@ -288,7 +288,7 @@ def isfinite(x: Any) -> Tensor:
     t = as_tensor("isfinite", x)
     n = read(t)
     if not n.dtype.is_float:
-        return derive(N.const(dt.bool_, True, n.shape), t)
+        return derive(constant(dt.bool_, True, n.shape), t)
     return derive(op("lt", op("abs", n), math.inf), t)
 
 

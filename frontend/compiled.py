@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline
 from flambeau.compiler.node import Node
@@ -22,12 +21,11 @@ from flambeau.runtime import execute, memory
 
 from . import realize as door
 from .inspecting import Inspected
+from .random import Draw
 from .storage import Storage
-from .tensor import Tensor, default_dtype, make, read, result
+from .tensor import Tensor, default_dtype, leaves, read, result
 from .tracing import Trace
 from .trees import flatten, unflatten
-
-_new = object.__new__
 
 
 class Argument:
@@ -63,7 +61,7 @@ class Variant(Inspected):
                 wanted = [read(t) for t in outputs]
             finally:
                 fresh = trace.restore()
-        self.requires = [t.requires_grad for t in outputs]
+                _drop_gradients(trace)
         self._plan(trace, wanted, fresh)
         self.seconds = time.perf_counter() - start
 
@@ -115,9 +113,22 @@ class Variant(Inspected):
         self.donated = {j for j in self.alias if j >= 0}
         self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
         self.scalars = [s.arg for s in request.scalars]
+        for draw in reversed([s for s in self.scalars if isinstance(s, Draw)]):
+            draw.generator.draws = min(draw.generator.draws, int(draw.value) - 1)  # none was used
 
     def run(self, values: tuple[Any, ...]) -> Any:
         """Calls the program on concrete arguments."""
+        leaves = self.gather(values)
+        made = self.allocate(leaves)
+        try:
+            self.executable.run([leaf.arg.address for leaf in leaves],
+                                [b.address for b in made], [s.current() for s in self.scalars])
+        except execute.ProgramError as error:
+            raise door.located(error, self.request) from None
+        return self.deliver(made)
+
+    def gather(self, values: tuple[Any, ...]) -> list[Node]:
+        """The buffer leaf behind every input, state as it is now."""
         for place, scalar in self.numbers:
             scalar.value = values[place]
         leaves: list[Any] = [None] * len(self.sources)
@@ -133,28 +144,32 @@ class Variant(Inspected):
             leaves[i] = leaf
         for i, leaf in self.fixed:
             leaves[i] = leaf
-        made: list[Any] = []
-        for (_, _, nbytes), alias in zip(self.outs, self.alias):
-            made.append(leaves[alias].arg if alias >= 0 else memory.allocate(nbytes))
-        try:
-            self.executable.run([leaf.arg.address for leaf in leaves],
-                                [b.address for b in made], [s.value for s in self.scalars])
-        except execute.ProgramError as error:
-            raise door.located(error, self.request) from None
+        return leaves
+
+    def allocate(self, leaves: list[Node]) -> list[Any]:
+        """Memory for every output: an input's where the program writes in place."""
+        return [leaves[alias].arg if alias >= 0 else memory.allocate(nbytes)
+                for (_, _, nbytes), alias in zip(self.outs, self.alias)]
+
+    def deliver(self, made: list[Any]) -> Any:
+        """Hands outputs to the state's storages and to new tensors."""
+        fresh = [nd.buffer(dtype, shape, b) for (dtype, shape, _), b in zip(self.outs, made)]
         for storage, place in zip(self.written, self.state_places):
-            dtype, shape, _ = self.outs[place]
-            storage.node = nd.buffer(dtype, shape, made[place])
+            storage.node = fresh[place]
             storage.version += 1
-        outputs = []
-        for place in self.result_places:
-            dtype, shape, _ = self.outs[place]
-            outputs.append(result(nd.buffer(dtype, shape, made[place])))
-        return unflatten(self.spec, outputs)
+        return unflatten(self.spec, [result(fresh[place]) for place in self.result_places])
 
 
 # references to a state's leaf when only its storage holds it: the storage, the local variable
 # and the argument of getrefcount
 OWNED = 3
+
+
+def _drop_gradients(trace: Trace) -> None:
+    """Gradients recorded while tracing hold no values: the leaves have none again."""
+    for t in list(leaves.values()):
+        if t.grad is not None and t.grad._storage in trace.own:
+            t.grad = None
 
 
 def _computable(n: Node) -> Node:
@@ -284,6 +299,3 @@ def compile(fn: Callable[..., Any]) -> Compiled:
     decorator.
     """
     return Compiled(fn)
-
-
-__all__ = ["Compiled", "compile", "make"]

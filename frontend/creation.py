@@ -6,14 +6,14 @@ Constant and counted tensors (zeros, full, arange, eye, ...) take no memory unti
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
-from flambeau.compiler.node import Node, Shape
+from flambeau.compiler.node import Node, Scalar, Shape
 
 from . import realize as door
 from .tensor import Tensor, as_dtype, check_axis, check_shape, default_dtype, read, result
@@ -150,8 +150,23 @@ def number(name: str, value: Any, dtype: DType, shape: Shape = (), const: bool =
             raise OverflowError(f"{name}: expected an integer that {dtype.name} holds, "
                                 f"got {value}")
     if const or dtype is dt.bool_ or value in _SPECIAL:
-        return N.const(dtype, value, shape)
-    return N.expand_to(N.scalar(dtype, value), shape)
+        return constant(dtype, value, shape)
+    n = N.node("scalar", dtype, (), (), Scalar(value))
+    if not shape:
+        return n
+    ones = (1,) * len(shape)
+    n = N.node("reshape", dtype, ones, (n,))
+    return n if shape == ones else N.node("expand", dtype, shape, (n,))
+
+
+def constant(dtype: DType, value: Any, shape: Shape = ()) -> Node:
+    """A constant known to the compiler, repeated over shape; recent ones are remembered."""
+    return _constant(dtype, N.encode(dtype, value), shape)
+
+
+@lru_cache(maxsize=4096)
+def _constant(dtype: DType, bits: int, shape: Shape) -> Node:
+    return N.expand_to(N.node("const", dtype, (), (), bits), shape)
 
 
 def _finish(n: Node, device: str, requires_grad: bool, name: str) -> Tensor:
@@ -167,14 +182,14 @@ def _dtype(name: str, dtype: Any) -> DType:
 def zeros(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
           ) -> Tensor:
     """Zeros of the default dtype or dtype; shape as `zeros(2, 3)` or `zeros((2, 3))`."""
-    n = N.const(_dtype("zeros", dtype), 0, check_shape("zeros", shape))
+    n = constant(_dtype("zeros", dtype), 0, check_shape("zeros", shape))
     return _finish(n, device, requires_grad, "zeros")
 
 
 def ones(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
          ) -> Tensor:
     """Ones of the default dtype or dtype; shape as `ones(2, 3)` or `ones((2, 3))`."""
-    n = N.const(_dtype("ones", dtype), 1, check_shape("ones", shape))
+    n = constant(_dtype("ones", dtype), 1, check_shape("ones", shape))
     return _finish(n, device, requires_grad, "ones")
 
 
@@ -296,7 +311,7 @@ def linspace(start: float, stop: float, num: int = 100, dtype: Any = None, endpo
     wanted = _dtype("linspace", dtype)
     n = _ramp(start, (stop - start) / gaps if gaps > 0 else 0.0, num, dt.float64)
     if endpoint and num > 1:  # the end exactly, as NumPy does
-        last = N.elementwise("eq", iota(dt.int64, (num,), 0), N.const(dt.int64, num - 1, (num,)))
+        last = N.elementwise("eq", iota(dt.int64, (num,), 0), constant(dt.int64, num - 1, (num,)))
         n = N.elementwise("where", last, number("linspace", stop, dt.float64, (num,)), n)
     return result(N.cast(n, wanted))
 
@@ -320,7 +335,7 @@ def _compare_axes(op: str, shape: Shape, k: int) -> Node:
     rows, columns = len(shape) - 2, len(shape) - 1
     row = iota(dt.int64, shape, rows)
     if k:
-        row = N.elementwise("add", row, N.const(dt.int64, k, shape))
+        row = N.elementwise("add", row, constant(dt.int64, k, shape))
     return N.elementwise(op, iota(dt.int64, shape, columns), row)
 
 

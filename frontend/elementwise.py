@@ -15,6 +15,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
 
+from .creation import constant
 from .recording import Operands, as_tensor, binary_method, coerce, common_dtype, into, reflected
 from .tensor import Tensor, default_dtype, derive, read
 
@@ -87,9 +88,9 @@ def _test(op: str, doc: str) -> Unary:
         if n.dtype.kind == "f":
             n = N.node(op, dt.bool_, n.shape, (n,))
         elif op == "signbit" and n.dtype.kind == "i":
-            n = N.elementwise("lt", n, N.const(n.dtype, 0, n.shape))
+            n = N.elementwise("lt", n, constant(n.dtype, 0, n.shape))
         else:
-            n = N.const(dt.bool_, False, n.shape)
+            n = constant(dt.bool_, False, n.shape)
         made = derive(n, t)
         return made if out is None else into(op, made, out)
 
@@ -151,7 +152,7 @@ def round(x: Any, decimals: int = 0, *, out: Tensor | None = None) -> Tensor:
     if n.dtype.kind != "f" and decimals >= 0:
         return into("round", derive(n, t), out)
     if decimals and n.dtype.kind == "f":
-        scale = N.const(n.dtype, 10.0 ** builtins.abs(decimals), n.shape)
+        scale = constant(n.dtype, 10.0 ** builtins.abs(decimals), n.shape)
         there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
         n = N.elementwise(back, N.elementwise("round", N.elementwise(there, n, scale)), scale)
     elif n.dtype.kind == "f":
@@ -181,7 +182,7 @@ def invert(x: Any, *, out: Tensor | None = None) -> Tensor:
 
 def truth(n: Node) -> Node:
     """Is it other than 0, as bool?"""
-    return n if n.dtype is dt.bool_ else N.elementwise("ne", n, N.const(n.dtype, 0, n.shape))
+    return n if n.dtype is dt.bool_ else N.elementwise("ne", n, constant(n.dtype, 0, n.shape))
 
 
 def logical_not(x: Any, *, out: Tensor | None = None) -> Tensor:
@@ -352,7 +353,7 @@ def pow(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
         both = Operands("pow", (x, other), d)
         return into("pow", both.make(_arithmetic_node("pow", "pow", both)), out)
     base = Operands("pow", (x,), dt.int8 if d is dt.bool_ else d)
-    exponent = N.const(base.dtype, other, base.shape)
+    exponent = constant(base.dtype, other, base.shape)
     made = base.make(N.node("pow", base.dtype, base.shape, (base.nodes[0], exponent)))
     return into("pow", made, out)
 

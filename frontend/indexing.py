@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
 from . import realize as door
-from .creation import iota, tensor
+from .creation import constant, iota, tensor
 from .elementwise import truth
 from .movement import reshape, slice_view
 from .recording import accepts_dim, as_tensor, broadcast_shapes, number
@@ -255,8 +254,8 @@ def _mask_parts(mask: np.ndarray, x: Tensor, axis: int, after_ellipsis: bool) ->
 def _wrap(part: Any, extent: int, axis: int, shape: Shape) -> Node | np.ndarray:
     """An index with negative ones counted from the end; checked if known."""
     if isinstance(part, Node):
-        zero = N.const(dt.int64, 0, part.shape)
-        wrapped = N.elementwise("add", part, N.const(dt.int64, extent, part.shape))
+        zero = constant(dt.int64, 0, part.shape)
+        wrapped = N.elementwise("add", part, constant(dt.int64, extent, part.shape))
         return N.elementwise("where", N.elementwise("lt", part, zero), wrapped, part)
     array = np.asarray(part, np.int64)
     bad = (array < -extent) | (array >= extent)
@@ -380,7 +379,7 @@ def index_node(name: str, index: Any, extent: int) -> Node:
     if not t.dtype.is_integer:
         if t.size:
             raise TypeError(f"{name}: expected integer indices, got {t.dtype.name}")
-        return N.const(dt.int64, 0, t.shape)
+        return constant(dt.int64, 0, t.shape)
     if not isinstance(index, Tensor):
         array = t.numpy().astype(np.int64)
         bad = (array < -extent) | (array >= extent)
@@ -552,8 +551,8 @@ def bincount(x: Any, minlength: int = 0) -> Tensor:
     if not t.dtype.is_integer:
         raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
     size = max(minlength, int(t.numpy().max(initial=-1)) + 1)
-    zeros = result(N.const(dt.int64, 0, (size,)))
-    return index_add(zeros, 0, t, result(N.const(dt.int64, 1, t.shape)))  # type: ignore[no-any-return]
+    zeros = result(constant(dt.int64, 0, (size,)))
+    return index_add(zeros, 0, t, result(constant(dt.int64, 1, t.shape)))  # type: ignore[no-any-return]
 
 
 def ix_(*vectors: Any) -> tuple[Tensor, ...]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 
 from . import activations, creation, indexing, joining, movement, products, reductions, sorting

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
+from .creation import constant
 from .movement import (
     _broadcast,
     _viewable,
@@ -200,7 +200,7 @@ def _pad_constant(n: Node, pairs: Sequence[tuple[int, int]], value: float) -> No
     lengths = tuple(max(0, e - max(0, -a) - max(0, -b)) for e, (a, b) in zip(n.shape, pairs))
     shape = tuple(e + a + b for e, (a, b) in zip(n.shape, pairs))
     if 0 in lengths:
-        return N.const(n.dtype, value, shape)
+        return constant(n.dtype, value, shape)
     n = N.slice_(n, starts, lengths, (1,) * len(pairs))
     return N.pad(n, tuple(max(0, a) for a, _ in pairs), shape, value)
 
@@ -266,4 +266,4 @@ def unfold(x: Any, axis: int, size: int, step: int) -> Tensor:
 def zeros_shape(t: Tensor, axis: int, count: int) -> Tensor:
     """The windows of length 0 along an axis."""
     shape = (*t.shape[:axis], count, *t.shape[axis + 1:], 0)
-    return derive(N.const(t.dtype, 0, shape), t)
+    return derive(constant(t.dtype, 0, shape), t)

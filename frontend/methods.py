@@ -84,7 +84,7 @@ _ALIASES = {
     "cmax": "maximum", "cmin": "minimum", "cinv": "reciprocal", "clip": "clamp",
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "greater": "gt",
     "less": "lt", "not_equal": "ne", "copy": "clone", "bitwise_not": "invert",
-    "totable": "tolist", "n_element": "numel", 
+    "totable": "tolist", "n_element": "numel",
 }
 _INPLACE_OPERATORS = {
     "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_",

@@ -6,7 +6,6 @@ Of a big lazy tensor only the corners that show are computed.
 from __future__ import annotations
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 

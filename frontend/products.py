@@ -13,7 +13,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
-from .creation import number
+from .creation import constant, number
 from .movement import diagonal
 from .recording import Operands, accepts_dim, as_tensor, broadcast_shapes, common_dtype, into
 from .reductions import reduce_node
@@ -35,7 +35,7 @@ def _pair(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor, Node, Node]:
 
 def _finish(n: Node, a: Tensor, b: Tensor) -> Tensor:
     if a.dtype is dt.bool_ and b.dtype is dt.bool_:
-        n = N.elementwise("ne", n, N.const(n.dtype, 0, n.shape))
+        n = N.elementwise("ne", n, constant(n.dtype, 0, n.shape))
     return result(n, needs_grad(a, b), a._storage.device)
 
 
@@ -439,7 +439,7 @@ def diag_embed(x: Any, offset: int = 0) -> Tensor:
     size = length + abs(offset)
     lead = t.shape[:-1]
     if length == 0:
-        return derive(N.const(t.dtype, 0, (*lead, size, size)), t)
+        return derive(constant(t.dtype, 0, (*lead, size, size)), t)
     row, column = max(0, -offset), max(0, offset)
     n = N.pad(read(t), (*(0,) * len(lead), row * size + column), (*lead, size * size), 0,
               (*(1,) * len(lead), size + 1))
@@ -454,9 +454,9 @@ def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
     row = N.node("iota", dt.int64, n.shape, (), t.ndim - 2)
     column = N.node("iota", dt.int64, n.shape, (), t.ndim - 1)
     if k:
-        row = N.elementwise("add", row, N.const(dt.int64, k, n.shape))
+        row = N.elementwise("add", row, constant(dt.int64, k, n.shape))
     kept = N.elementwise("le", *((column, row) if lower else (row, column)))
-    return derive(N.elementwise("where", kept, n, N.const(n.dtype, 0, n.shape)), t)
+    return derive(N.elementwise("where", kept, n, constant(n.dtype, 0, n.shape)), t)
 
 
 def tril(x: Any, k: int = 0) -> Tensor:

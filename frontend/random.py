@@ -16,7 +16,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape
 
-from .creation import flat_index, number
+from .creation import constant, flat_index, number
 from .movement import reshape
 from .recording import as_tensor, broadcast_shapes
 from .sorting import argsort_node
@@ -78,6 +78,9 @@ class Draw(Scalar):
         super().__init__(generator.next())
         self.generator = generator
 
+    def current(self) -> int:
+        return self.generator.next()
+
 
 class Seed(Scalar):
     """A generator's seed as a graph's argument."""
@@ -87,6 +90,9 @@ class Seed(Scalar):
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator.initial_seed)
         self.generator = generator
+
+    def current(self) -> int:
+        return self.generator.initial_seed
 
 
 default_generator = Generator(0x5EED)
@@ -135,9 +141,9 @@ def unit_node(word: Node, dtype: DType) -> Node:
     """A uniform number in [0, 1): the top 24 bits of a word, 53 for float64."""
     wide = dt.float64 if dtype is dt.float64 else dt.float32
     bits = 53 if wide is dt.float64 else 24
-    shifted = N.elementwise("shr", word, N.const(dt.uint64, 64 - bits, word.shape))
+    shifted = N.elementwise("shr", word, constant(dt.uint64, 64 - bits, word.shape))
     exact = N.cast(N.cast(shifted, dt.int64 if bits == 53 else dt.int32), wide)
-    unit = N.elementwise("mul", exact, N.const(wide, 2.0 ** -bits, word.shape))
+    unit = N.elementwise("mul", exact, constant(wide, 2.0 ** -bits, word.shape))
     return N.cast(unit, dtype)
 
 
@@ -151,9 +157,9 @@ def normal_node(shape: Shape, dtype: DType, generator: Generator | None) -> Node
     wide = dt.float64 if dtype is dt.float64 else dt.float32
     first, second = (unit_node(w, wide) for w in word_nodes(shape, generator, 2))
     e = N.elementwise
-    one, minus_two = N.const(wide, 1, shape), N.const(wide, -2, shape)
+    one, minus_two = constant(wide, 1, shape), constant(wide, -2, shape)
     radius = e("sqrt", e("mul", e("log", e("sub", one, first)), minus_two))
-    angle = e("mul", second, N.const(wide, 2 * math.pi, shape))
+    angle = e("mul", second, constant(wide, 2 * math.pi, shape))
     return N.cast(e("mul", radius, e("cos", angle)), dtype)
 
 

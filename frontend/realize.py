@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-
 from flambeau.compiler import pipeline
 from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType

@@ -11,7 +11,6 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
@@ -20,12 +19,12 @@ from flambeau.compiler.node import Node, Shape, node
 from .creation import number, tensor
 from .tensor import Tensor, assign, check_axis, default_dtype, mode, read, result
 
-Number = (bool, int, float)
+_WEAK = {bool: 1, int: 2, float: 3}
 
 
 def coerce(name: str, x: Any) -> Any:
     """A Tensor or a Python number from what a user passed. Raises TypeError for other things."""
-    if isinstance(x, Tensor) or type(x) in Number:
+    if isinstance(x, Tensor) or type(x) in _WEAK:
         return x
     if isinstance(x, np.ndarray | np.generic | list | tuple):
         return tensor(x)
@@ -43,15 +42,20 @@ def as_tensor(name: str, x: Any) -> Tensor:
 def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
     """The promoted dtype of tensors and weak Python numbers."""
     found: DType | None = None
-    weak = 0  # 1 bool, 2 int, 3 float
+    weak = 0
     for x in xs:
         if isinstance(x, Tensor):
             found = x.dtype if found is None else dt.promote(found, x.dtype)
         else:
-            weak = max(weak, Number.index(type(x)) + 1)
+            weak = max(weak, _WEAK[type(x)])
+    return _with_weak(found, weak)
+
+
+def _with_weak(found: DType | None, weak: int) -> DType:
+    """The dtype of tensors together with a Python bool (1), int (2) or float (3)."""
     if found is None:
         return (dt.bool_, dt.bool_, dt.int64, default_dtype())[weak]
-    if weak == 3 and not found.is_float:
+    if weak == 3 and found.kind != "f":
         return default_dtype()
     return dt.int64 if weak == 2 and found is dt.bool_ else found
 
@@ -89,15 +93,45 @@ class Operands:
 
     def __init__(self, name: str, xs: tuple[Any, ...], dtype: DType | None = None,
                  const: bool = False) -> None:
-        xs = tuple(coerce(name, x) for x in xs)
-        tensors = tuple(x for x in xs if isinstance(x, Tensor))
-        self.dtype = dtype if dtype is not None else common_dtype(name, xs)
-        self.device = check_devices(name, tensors)
-        self.requires = mode.grad and any(t.requires_grad for t in tensors)
-        self.shape = broadcast_shapes(name, *(t.shape for t in tensors))
-        self.nodes = tuple(
-            N.expand_to(N.cast(read(x), self.dtype), self.shape) if isinstance(x, Tensor)
-            else number(name, x, self.dtype, self.shape, const) for x in xs)
+        found: DType | None = None
+        shape: Shape | None = None
+        device = ""
+        weak = 0
+        requires = False
+        clean = []
+        for x in xs:
+            if not isinstance(x, Tensor):
+                kind = _WEAK.get(type(x))
+                if kind is not None:
+                    clean.append(x)
+                    weak = kind if kind > weak else weak
+                    continue
+                x = coerce(name, x)
+            clean.append(x)
+            if shape is None:
+                found, shape, device = x.dtype, x.shape, x._storage.device
+            else:
+                if found is not x.dtype:
+                    found = dt.promote(found, x.dtype)  # type: ignore[arg-type]
+                if shape != x.shape:
+                    shape = broadcast_shapes(name, shape, x.shape)
+                if device != x._storage.device:
+                    check_devices(name, tuple(t for t in clean if isinstance(t, Tensor)))
+            requires = requires or x.requires_grad
+        self.dtype = d = dtype if dtype is not None else _with_weak(found, weak)
+        self.device = device or "cpu"
+        self.requires = requires and mode.grad
+        self.shape = shape = () if shape is None else shape
+        nodes = []
+        for x in clean:
+            if isinstance(x, Tensor):
+                n = read(x)
+                if n.dtype is not d:
+                    n = node("cast", d, n.shape, (n,))
+                nodes.append(n if n.shape == shape else N.expand_to(n, shape))
+            else:
+                nodes.append(number(name, x, d, shape, const))
+        self.nodes = tuple(nodes)
 
     def make(self, n: Node) -> Tensor:
         """The result tensor of a node over these operands."""

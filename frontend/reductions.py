@@ -16,7 +16,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
 
-from .creation import iota
+from .creation import constant, iota
 from .elementwise import floating, truth
 from .recording import accepts_dim, as_tensor, check_axes, into
 from .tensor import Tensor, as_dtype, check_axis, default_dtype, derive, read
@@ -84,7 +84,7 @@ def mean_node(n: Node, axes: tuple[int, ...]) -> Node:
     """The mean of a floating node, calculated in float32 for the 16-bit floats."""
     wide = N.cast(n, n.dtype.compute)
     total = reduce_node("sum", wide, axes)
-    count = N.const(wide.dtype, _count(n, axes), total.shape)
+    count = constant(wide.dtype, _count(n, axes), total.shape)
     return N.cast(N.elementwise("div", total, count), n.dtype)
 
 
@@ -107,7 +107,7 @@ def var_node(n: Node, axes: tuple[int, ...], correction: float) -> Node:
     distance = N.elementwise("sub", wide, N.expand(mean_node(wide, axes), wide.shape))
     total = reduce_node("sum", N.elementwise("mul", distance, distance), axes)
     count = max_(0.0, _count(n, axes) - correction)
-    return N.cast(N.elementwise("div", total, N.const(wide.dtype, count, total.shape)), n.dtype)
+    return N.cast(N.elementwise("div", total, constant(wide.dtype, count, total.shape)), n.dtype)
 
 
 def max_(a: float, b: float) -> float:
@@ -265,7 +265,7 @@ def _question(op: str, name: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     n = N.cast(truth(read(t)), dt.uint8)
     if 0 in n.shape:
         shape = tuple(1 if i in axes else e for i, e in enumerate(n.shape))
-        n = N.const(dt.uint8, op == "min", shape)
+        n = constant(dt.uint8, op == "min", shape)
     else:
         n = reduce_node(op, n, axes)
     return derive(dropped(N.cast(n, dt.bool_), axes, keepdims), t)
@@ -318,9 +318,9 @@ def norm_node(n: Node, p: float, axes: tuple[int, ...]) -> Node:
         return reduce_node("sum", size, axes)
     if math.isinf(p):
         return reduce_node("max" if p > 0 else "min", size, axes)
-    powers = N.elementwise("pow", size, N.const(n.dtype, p, n.shape))
+    powers = N.elementwise("pow", size, constant(n.dtype, p, n.shape))
     total = reduce_node("sum", powers, axes)
-    return N.elementwise("pow", total, N.const(n.dtype, 1.0 / p, total.shape))
+    return N.elementwise("pow", total, constant(n.dtype, 1.0 / p, total.shape))
 
 
 def dist(x: Any, other: Any, p: float = 2) -> Tensor:
@@ -363,7 +363,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     _not_empty("logsumexp", t, axes)
     wide = N.cast(n, n.dtype.compute)
     top = _top(wide, axes)  # an infinite one would make NaN of the difference
-    top = N.elementwise("where", N.elementwise("isinf", top), N.const(top.dtype, 0, top.shape),
+    top = N.elementwise("where", N.elementwise("isinf", top), constant(top.dtype, 0, top.shape),
                         top)
     shifted = N.elementwise("sub", wide, N.expand(top, wide.shape))
     total = reduce_node("sum", N.elementwise("exp", shifted), axes)
@@ -450,7 +450,7 @@ def _running(op: str, x: Any, axis: int) -> Extreme:
     if n.dtype.is_float:
         hit = N.elementwise("or", hit, N.elementwise("isnan", n))
     place = N.elementwise("where", hit, iota(dt.int64, n.shape, axis),
-                          N.const(dt.int64, 0, n.shape))
+                          constant(dt.int64, 0, n.shape))
     places = N.node("cummax", dt.int64, n.shape, (place,), axis)
     return Extreme(derive(N.cast(values, t.dtype), t), derive(places, t).detach())
 
@@ -472,7 +472,7 @@ def cummin(x: Any, axis: int = 0) -> Extreme:
 
 def _without_nan(name: str, x: Any, fill: float) -> tuple[Tensor, Node]:
     t, n = floating(name, x)
-    filled = N.elementwise("where", N.elementwise("isnan", n), N.const(n.dtype, fill, n.shape), n)
+    filled = N.elementwise("where", N.elementwise("isnan", n), constant(n.dtype, fill, n.shape), n)
     return t, filled
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
-from .creation import iota, number, tensor
+from .creation import constant, iota, number, tensor
 from .elementwise import floating
 from .movement import narrow, reshape, select, squeeze
 from .recording import accepts_dim, as_tensor
@@ -151,12 +150,12 @@ def quantile(x: Any, q: float, axis: int | None = None, keepdims: bool = False) 
     low = int(at)
     first = read(narrow(ordered, axis, low, 1))
     second = read(narrow(ordered, axis, min(low + 1, extent - 1), 1))
-    weight = N.const(first.dtype, at - low, first.shape)
+    weight = constant(first.dtype, at - low, first.shape)
     step = N.elementwise("mul", N.elementwise("sub", second, first), weight)
     found = N.elementwise("add", first, step)
     isnan = N.cast(N.elementwise("isnan", n), dt.uint8)
     anynan = N.cast(reduce_node("max", isnan, (axis,)), dt.bool_)
-    found = N.elementwise("where", anynan, N.const(found.dtype, float("nan"), found.shape), found)
+    found = N.elementwise("where", anynan, constant(found.dtype, float("nan"), found.shape), found)
     final = shape if keepdims else tuple(e for i, e in enumerate(found.shape) if i != axis)
     return derive(N.reshape(found, final), t)
 
@@ -225,7 +224,7 @@ def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     t, n = floating("histc", x)
     n = N.reshape(n, (n.size,))
     if not n.size:
-        return derive(N.const(n.dtype, 0, (bins,)), t)
+        return derive(constant(n.dtype, 0, (bins,)), t)
     if min == max:
         low, high = (N.reshape(reduce_node(op, n, (0,)), ()) for op in ("min", "max"))
     else:
@@ -233,14 +232,14 @@ def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
     low, high = (N.expand_to(v, n.shape) for v in (low, high))
     e = N.elementwise
     flat = e("eq", low, high)  # all data equal: one wide bin around them
-    one = N.const(n.dtype, 1, n.shape)
+    one = constant(n.dtype, 1, n.shape)
     low = e("where", flat, e("sub", low, one), low)
     high = e("where", flat, e("add", high, one), high)
     inside = e("and", e("le", low, n), e("le", n, high))
-    scaled = e("mul", e("sub", n, low), N.const(n.dtype, bins, n.shape))
+    scaled = e("mul", e("sub", n, low), constant(n.dtype, bins, n.shape))
     place = N.cast(e("floor", e("div", scaled, e("sub", high, low))), dt.int64)
-    place = e("minimum", place, N.const(dt.int64, bins - 1, n.shape))
-    place = e("where", inside, place, N.const(dt.int64, bins, n.shape))
+    place = e("minimum", place, constant(dt.int64, bins - 1, n.shape))
+    place = e("where", inside, place, constant(dt.int64, bins, n.shape))
     counts = N.node("scatter", n.dtype, (bins + 1,),
-                    (N.const(n.dtype, 0, (bins + 1,)), one, place), "add")
+                    (constant(n.dtype, 0, (bins + 1,)), one, place), "add")
     return derive(N.slice_(counts, (0,), (bins,), (1,)), t).detach()

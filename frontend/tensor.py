@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType

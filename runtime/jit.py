@@ -143,8 +143,7 @@ def _versions() -> str:
     """
     llvm = _llvm()
     root = Path(compiler.__file__).parent
-    files = [p for p in sorted(root.rglob("*.py")) if p.is_file()]
-    sources = cache.digest(*(p.read_bytes() for p in files))
+    sources = cache.digest(*(p.read_bytes() for p in sorted(root.rglob("*.py"))))
     return f"{llvm.version} {PIPELINE} {sources}"
 
 

@@ -31,7 +31,7 @@ from flambeau.compiler.config import config
 from flambeau.runtime import jit
 
 MAX_THREADS = 1024
-SPIN_SECONDS = 30e-6  # how long an idle worker (and a waiting caller) polls before it sleeps
+SPIN_SECONDS = 30e-6  # how long an idle worker polls before it sleeps; a caller: a third of it
 
 # -- what Python sees --------------------------------------------------------------------------
 
@@ -426,6 +426,8 @@ out:
   ret void
 }
 
+; The caller polls for a third of a worker's time: a chunk that is still not done then is likely on
+; a core that somebody else is using, and a sleeping caller lets the system move it to this one.
 define void @fb_parallel(ptr %fn, ptr %ctx, i64 %chunks) {
 entry:
   %limit = load atomic i32, ptr @limit acquire, align 4
@@ -467,9 +469,10 @@ wake:
 go:
   call void @work()
   %spins = load atomic i64, ptr @spins monotonic, align 8
+  %few.spins = udiv i64 %spins, 3
   br label %poll
 poll:
-  %i = phi i64 [ %spins, %go ], [ %down, %again ]
+  %i = phi i64 [ %few.spins, %go ], [ %down, %again ]
   %p = load atomic i64, ptr @pending acquire, align 8
   %done = icmp eq i64 %p, 0
   br i1 %done, label %out, label %again

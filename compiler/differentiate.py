@@ -91,7 +91,8 @@ def _active(order: list[Node], wrt: Sequence[Node]) -> set[Node]:
     active = {w for w in wrt if w.dtype.is_float}
     for n in order:
         if n.dtype.is_float and n.op not in ZERO and any(s in active for s in n.src):
-            active.add(n)
+            if n.op != "mark" or n.arg != 0:  # a mark with 0 stops gradients
+                active.add(n)
     return active
 
 

@@ -276,7 +276,7 @@ def loads(k: Kernel, stored: set[Node]) -> set[Node]:
     found: set[Node] = set()
     if k.initial is not None:
         found.add(k.initial)
-    own = {s.value for s in k.stores}
+    own = k.computed
     stack = [s.value for s in k.stores]
     if k.kind in ("extern", "scatter"):
         stack = [s for v in stack for s in v.src]
@@ -376,7 +376,7 @@ def _reads_in_place(host: Kernel, k: Kernel, space: Shape, axes: tuple[int, ...]
         if place is None:
             return False
         stack.append((s.value, place))
-    own = {s.value for s in k.stores}
+    own = k.computed
     seen: set[tuple[Node, tuple[ix.Index, ...]]] = set()
     while stack:
         item = stack.pop()

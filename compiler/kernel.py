@@ -43,6 +43,11 @@ class Kernel:
     inlined: set[Node] = field(default_factory=set)
 
     @property
+    def computed(self) -> set[Node]:
+        """Nodes that lie in memory and that this very kernel computes."""
+        return {s.value for s in self.stores if s.home is s.value} | set(self.anchors)
+
+    @property
     def homes(self) -> list[Node]:
         return list(dict.fromkeys(s.home for s in self.stores))
 

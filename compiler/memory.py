@@ -78,7 +78,7 @@ def reads_in_place(k: Kernel, store: Store, old: Node, stored: set[Node]) -> boo
     axes = k.axes if k.kind == "rows" else ()
     target = home_index(store, value_indices(store.value, k.space, variables, kept, axes))
     stack = [(s.value, value_indices(s.value, k.space, variables, kept, axes)) for s in k.stores]
-    own = {s.value for s in k.stores}
+    own = k.computed
     seen: set[tuple[Node, tuple[ix.Index, ...]]] = set()
     while stack:
         item = stack.pop()
@@ -163,8 +163,15 @@ def overwrites(k: Kernel, old: Node, stored: set[Node]) -> bool:
     values = [s.value for s in k.stores]
     if k.kind == "scatter":
         values = list(values[0].src[1:])
-    plain = Kernel("map", [Store(v, v) for v in values], k.space)
-    return old not in loads(plain, stored - set(values)) and old not in values
+    seen: set[Node] = set()
+    while values:
+        n = values.pop()
+        if n is old:
+            return False
+        if n not in seen and n.op != "param" and n not in stored:
+            values.extend(n.src)
+        seen.add(n)
+    return True
 
 
 def _reaches(k: Kernel, goal: Kernel, after: dict[Kernel, set[Kernel]]) -> bool:

@@ -264,6 +264,8 @@ def cast(x: Node, dtype: DType) -> Node:
 
 def reduce_(op: str, x: Node, axes: tuple[int, ...]) -> Node:
     """A reduction over `axes`, which stay with length 1. argmax and argmin give int64."""
+    if not axes:
+        return x
     shape = tuple(1 if i in axes else e for i, e in enumerate(x.shape))
     dtype = dt.int64 if op in ("argmax", "argmin") else x.dtype
     return node(op, dtype, shape, (x,), axes)

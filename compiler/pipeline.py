@@ -1,18 +1,11 @@
-"""The whole compiler, in order: from roots to a program. The only file that knows the order.
-
-`prepare` numbers a graph and makes its structural key without compiling anything; `build` runs the
-passes. Between them sits the cache (frontend/realize.py asks it), so a known structure costs one
-walk.
-"""
+"""The whole compiler, in order: from a request to a program. The only file that knows the order."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from flambeau.compiler import fuse, memory
@@ -22,105 +15,12 @@ from flambeau.compiler.codegen.emit import Module
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config
-from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel, Program
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
-from flambeau.compiler.ops import CONTRACTIONS
+from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
-
-
-@dataclass
-class _Shadow:
-    """What stays of a node when its graph is let go: where the user made it."""
-
-    where: tuple[str, int] | None
-
-
-@dataclass
-class Request:
-    """A graph whose leaves have been numbered: what is asked, apart from any data.
-
-    leaves: the buffer leaves in order of their numbers; scalars: the scalar leaves; order: every
-    node, sources first. donate[i] = j: root i may take over leaf j's memory.
-    """
-
-    roots: list[Node]
-    order: list[Node]
-    leaves: list[Node]
-    scalars: list[Node]
-    key: tuple[Any, ...]
-    donate: dict[int, int] = field(default_factory=dict)
-
-    def settled(self) -> Request:
-        """The same request without any user data: leaves are parameters."""
-        roots, params, scalars = parametrise(self)
-        shadow = [_Shadow(n.where) for n in self.order]
-        return Request(roots, shadow, params, scalars, self.key, self.donate)  # type: ignore[arg-type]
-
-    def digest(self, target: Target) -> str:
-        """A stable name for the structure on this target."""
-        text = repr((self.key, target))
-        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
-
-
-def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Request:
-    """Numbers the graph under roots. A node whose value is known counts as that buffer.
-
-    donate: root -> buffer leaf whose memory it may take over.
-    """
-    order, leaves, scalars, key = [], [], [], []
-    number: dict[Node, int] = {}
-    for n in nd.toposort(roots, stop=_known):
-        leaf = n if n.op in ("buffer", "param") else n.value
-        if leaf is not None:
-            if leaf not in number:
-                number[leaf] = len(order)
-                order.append(leaf)
-                leaves.append(leaf)
-                key.append((n.dtype.rank, n.shape))
-            number[n] = number[leaf]
-            continue
-        if n.op == "mark":
-            number[n] = number[n.src[0]]
-            continue
-        number[n] = len(order)
-        order.append(n)
-        if n.op == "scalar":
-            scalars.append(n)
-            key.append(("scalar", n.dtype.rank))
-        else:
-            key.append((n.op, n.dtype.rank, n.shape, n.arg, *[number[s] for s in n.src]))
-    places = tuple(number[r] for r in roots)
-    place = {n: i for i, n in enumerate(leaves)}
-    gifts = {i: place[donate[r]] for i, r in enumerate(roots)
-             if donate and r in donate and donate[r] in place}
-    whole = (tuple(key), places, tuple(gifts.items()))
-    return Request(roots, order, leaves, scalars, whole, gifts)
-
-
-def _known(n: Node) -> bool:
-    return n.value is not None
-
-
-def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
-    """The same graph over numbered parameters: (roots, params, scalars)."""
-    done: dict[Node, Node] = {}
-    params = []
-    for i, leaf in enumerate(request.leaves):
-        p = nd.node("param", leaf.dtype, leaf.shape, (), (i,))
-        done[leaf] = p
-        params.append(p)
-    for n in nd.toposort(request.roots, stop=_known):
-        leaf = n if n.op in ("buffer", "param") else n.value
-        if leaf is not None:
-            done[n] = done[leaf]
-        elif n.op == "mark":
-            done[n] = done[n.src[0]]
-        elif n not in done:
-            done[n] = nd.rebuild(n, tuple(done[s] for s in n.src))
-    return [done[r] for r in request.roots], params, request.scalars
 
 
 # -- the passes ------------------------------------------------------------------------------------
@@ -305,6 +205,3 @@ def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[
                    f"indexed axes of {list(n.src[0].shape)}, got one out of range")
         found.append((n, (origin.get((n.op, n.shape), -1), message)))
     return found
-
-
-__all__ = ["DType", "Request", "build", "graph_passes", "prepare"]

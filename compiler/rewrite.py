@@ -91,6 +91,7 @@ class _Work:
                 if target in done:
                     self.finish(n, target)
                 else:
+                    self.burn(n, "a rule")
                     stack.append(target)
                 continue
             waiting = [s for s in n.src if s not in done]
@@ -105,6 +106,9 @@ class _Work:
         name = getattr(rule, "__name__", "rule")
         if found.shape != n.shape or found.dtype is not n.dtype or found is n:
             raise AssertionError(f"rewrite: {name}: expected a node like {n!r}, got {found!r}")
+        self.burn(n, name)
+
+    def burn(self, n: Node, name: str) -> None:
         self.fuel -= 1
         if self.fuel < 0:
             raise AssertionError(f"rewrite: {name} goes in circles at {n!r}")

@@ -34,10 +34,11 @@ def text(roots: Iterable[Node], limit: int = 2000) -> str:
 def line(n: Node, number: dict[Node, int]) -> str:
     """One node, its sources by their numbers."""
     parts = [f"%{number[n]} = {n.op} {kind(n)}", *(f"%{number[s]}" for s in n.src)]
-    known = argument(n)
-    if known:
-        parts.append(known)
-    return " ".join(parts)
+    try:
+        parts.append(argument(n))
+    except Exception:  # an illegal node must still print: its error is being reported
+        parts.append(repr(n.arg))
+    return " ".join(filter(None, parts))
 
 
 def kind(n: Node) -> str:

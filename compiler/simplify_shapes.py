@@ -154,8 +154,7 @@ def slice_of_concat(n: Node) -> Node | None:
     x = n.src[0]
     if x.op != "concat" or 0 in n.shape:
         return None
-    start, step = n.arg[x.arg]
-    low, high = sorted((start, start + step * (n.shape[x.arg] - 1)))
+    low, high = _ends(*n.arg[x.arg], n.shape[x.arg])
     begin = 0
     for part in x.src:
         end = begin + part.shape[x.arg]
@@ -172,19 +171,39 @@ def slice_of_pad(n: Node) -> Node | None:
     if x.op != "pad" or 0 in n.shape:
         return None
     spec, fill = x.arg
-    inner, starts, steps = x.src[0], [], []
-    for axis, ((start, step), (before, between)) in enumerate(zip(n.arg, spec)):
-        length, extent = n.shape[axis], inner.shape[axis]
-        low, high = sorted((start, start + step * (length - 1)))
-        if high < before or low > before + between * (extent - 1):
-            return N.const(n.dtype, N.decode(n.dtype, fill), n.shape)
-        step = step if length > 1 else between
-        inside = before <= low and high <= before + between * (extent - 1)
-        if not inside or (start - before) % between or step % between:
-            return None
-        starts.append((start - before) // between)
-        steps.append(step // between)
-    return N.slice_(inner, tuple(starts), n.shape, tuple(steps))
+    inner = x.src[0]
+    rows = list(zip(n.arg, n.shape, spec, inner.shape))
+    if any(_outside(*row) for row in rows):
+        return N.const(n.dtype, N.decode(n.dtype, fill), n.shape)
+    places = [_inside(*row) for row in rows]
+    found = [p for p in places if p is not None]
+    if len(found) < len(places):
+        return None
+    return N.slice_(inner, tuple(s for s, _ in found), n.shape, tuple(t for _, t in found))
+
+
+def _ends(start: int, step: int, length: int) -> tuple[int, int]:
+    last = start + step * (length - 1)
+    return min(start, last), max(start, last)
+
+
+def _outside(cut: tuple[int, int], length: int, place: tuple[int, int], extent: int) -> bool:
+    """Does a slice of this axis miss all that was padded?"""
+    low, high = _ends(*cut, length)
+    return high < place[0] or low > place[0] + place[1] * (extent - 1)
+
+
+def _inside(cut: tuple[int, int], length: int, place: tuple[int, int], extent: int
+            ) -> tuple[int, int] | None:
+    """(start, step) in the padded tensor itself, when the slice meets nothing else."""
+    (start, step), (before, between) = cut, place
+    low, high = _ends(start, step, length)
+    step = step if length > 1 else between
+    if low < before or high > before + between * (extent - 1):
+        return None
+    if (start - before) % between or step % between:
+        return None
+    return (start - before) // between, step // between
 
 
 def slice_of_put(n: Node) -> Node | None:
@@ -196,8 +215,8 @@ def slice_of_put(n: Node) -> Node | None:
     if x.arg == n.arg and value.shape == n.shape:
         return value
     for (s, t), length, (u, v), width in zip(n.arg, n.shape, x.arg, value.shape):
-        low, high = sorted((s, s + t * (length - 1)))
-        first, last = sorted((u, u + v * (width - 1)))
+        low, high = _ends(s, t, length)
+        first, last = _ends(u, v, width)
         if high < first or last < low:
             return N.slice_(base, tuple(s for s, _ in n.arg), n.shape, tuple(t for _, t in n.arg))
     return None

@@ -21,15 +21,15 @@ from flambeau.compiler.dtype import int8 as int8
 from flambeau.compiler.dtype import int16 as int16
 from flambeau.compiler.dtype import int32 as int32
 from flambeau.compiler.dtype import int64 as int64
-from flambeau.compiler.dtype import promote as promote_types
+from flambeau.compiler.dtype import promote as promote_types  # noqa: F401
 from flambeau.compiler.dtype import uint8 as uint8
 from flambeau.compiler.dtype import uint16 as uint16
 from flambeau.compiler.dtype import uint32 as uint32
 from flambeau.compiler.dtype import uint64 as uint64
 
 from . import methods as _methods
-from .aliases import *
-from .functional import *
+from .aliases import *  # noqa: F403
+from .functional import *  # noqa: F403
 from .realize import no_sync as no_sync
 from .realize import sync_report as sync_report
 from .storage import Storage as Storage

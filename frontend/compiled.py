@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from flambeau.compiler import node as nd
-from flambeau.compiler import pipeline
 from flambeau.compiler.node import Node
+from flambeau.compiler.request import prepare
 from flambeau.runtime import execute, memory
 
 from . import realize as door
@@ -93,7 +93,7 @@ class Variant(Inspected):
         for s, root in zip(self.written, state_roots):
             if root not in donate and root not in results and state_roots.count(root) == 1:
                 donate[root] = trace.seen[s]
-        request = pipeline.prepare(distinct, donate)
+        request = prepare(distinct, donate)
         self.executable = door.executable(request)
         self.request = request.settled()  # holding the leaves would hold the first call's data
         place = {n: i for i, n in enumerate(distinct)}

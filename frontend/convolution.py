@@ -1,4 +1,4 @@
-"""Convolution and pooling over 1, 2 or 3 spatial axes: (n, c, x...) with weights (o, c/groups, k...).
+"""Convolution and pooling over 1, 2 or 3 spatial axes: (n, c, x...), weights (o, c/groups, k...).
 
 Convolution is the `conv` node (correlation, as every nn library means it). Pooling is movement and
 reduction: the windows stand as axes of their own, and one reduction runs over them.

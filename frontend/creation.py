@@ -100,12 +100,11 @@ def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
     copy: True never shares, False raises ValueError where a copy would be needed.
     """
     wanted = None if dtype is None else as_dtype("asarray", dtype)
-    if isinstance(data, Tensor) and not copy:
-        if wanted is None or wanted is data.dtype:
-            return data
-    elif isinstance(data, np.ndarray) and not copy and _shareable(data):
-        if wanted is None or wanted is dt.from_numpy(data.dtype):
-            return from_numpy(data)
+    if isinstance(data, Tensor) and not copy and wanted in (None, data.dtype):
+        return data
+    if (isinstance(data, np.ndarray) and not copy and _shareable(data)
+            and wanted in (None, dt.from_numpy(data.dtype))):
+        return from_numpy(data)
     if copy is False:
         raise ValueError(f"asarray: expected data that can be shared, got {type(data).__name__}")
     return data.to(wanted) if isinstance(data, Tensor) and not copy else tensor(data, wanted)

@@ -27,7 +27,8 @@ _SAME = "Shape and dtype of x. out: a tensor that receives the result."
 _TEST = "Shape of x; the result is bool. out: a tensor that receives the result."
 
 
-def _named(function: Callable[..., Tensor], name: str, doc: str, rule: str) -> Callable[..., Tensor]:
+def _named(function: Callable[..., Tensor], name: str, doc: str, rule: str
+           ) -> Callable[..., Tensor]:
     function.__name__ = function.__qualname__ = name
     function.__module__ = __name__
     first, _, source = doc.partition(" | ")

@@ -8,8 +8,10 @@ import subprocess
 import time
 from typing import Any
 
-from flambeau.compiler import pipeline, show
+from flambeau import compiler
+from flambeau.compiler import show
 from flambeau.compiler.node import Node
+from flambeau.compiler.request import Request, parametrise
 from flambeau.runtime import execute, jit, memory
 
 
@@ -65,7 +67,7 @@ class Profile:
 class Inspected:
     """What can be asked of a program. Needs `request`, `executable`, `name`, `seconds`."""
 
-    request: pipeline.Request
+    request: Request
     executable: execute.Executable
     name: str
     seconds: float
@@ -88,10 +90,10 @@ class Inspected:
 
     def graph(self) -> Graph:
         """The graph as the user wrote it."""
-        return Graph(pipeline.parametrise(self.request)[0])
+        return Graph(parametrise(self.request)[0])
 
     def _ir(self) -> str:
-        return pipeline.build(self.request, jit.host_target())[1]
+        return compiler.build(self.request, jit.host_target())[1]
 
     def llvm_ir(self, optimised: bool = False) -> str:
         """The program's LLVM IR, as generated or as LLVM's passes leave it."""
@@ -107,10 +109,10 @@ class Inspected:
         return profile(self.request, seconds)
 
 
-def profile(request: pipeline.Request, seconds: float) -> Profile:
+def profile(request: Request, seconds: float) -> Profile:
     """Runs the program with a clock after every kernel and averages over the runs."""
     target = jit.host_target()
-    program, ir = pipeline.build(request, target, timed=True)
+    program, ir = compiler.build(request, target, timed=True)
     code = jit.load(ir, program.key + "-timed", target)
     run = execute.Executable(program, code, "compiled", 0.0)
     buffers = [memory.allocate(n.nbytes) for n in request.leaves]

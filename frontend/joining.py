@@ -161,7 +161,8 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Tensor
     """x with elements added (or, for negative widths, taken off) at both ends of axes; a copy.
 
     widths: PyTorch's flat list, last axis first, (left, right, top, bottom, ...), or NumPy's list
-    of (before, after), one pair an axis. mode: constant, reflect, replicate (edge), circular (wrap).
+    of (before, after), one pair an axis. mode: constant, reflect, replicate (or edge), circular
+    (or wrap).
     """
     t = as_tensor("pad", x)
     pairs = _pad_pairs(t, widths)

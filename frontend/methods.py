@@ -112,7 +112,7 @@ def _construct(cls: type, *data: Any) -> Tensor:
 
 
 def _matmul(self: Tensor, other: Any) -> Any:
-    return products.matmul(self, other) if isinstance(other, recording._ACCEPTED + (Tensor,)) else (
+    return products.matmul(self, other) if isinstance(other, (*recording._ACCEPTED, Tensor)) else (
         NotImplemented)
 
 

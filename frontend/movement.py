@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from flambeau.compiler import node as N
@@ -373,7 +374,7 @@ def array_split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[T
         small, large = divmod(extent, sections)
         return split(t, [small + (i < large) for i in range(sections)], axis)
     cuts = [0, *(min(max(c + extent if c < 0 else c, 0), extent) for c in sections), extent]
-    return tuple(narrow(t, axis, a, max(0, b - a)) for a, b in zip(cuts, cuts[1:]))
+    return tuple(narrow(t, axis, a, max(0, b - a)) for a, b in pairwise(cuts))
 
 
 @accepts_dim

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from flambeau.compiler import pipeline
+from flambeau import compiler
 from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, buffer
+from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import execute, jit, memory, reference
 
 from .storage import Storage
@@ -44,7 +45,7 @@ def compute(roots: list[Node]) -> list[Node]:
     """Buffer leaves with the values of distinct nodes."""
     if config.device == "reference":
         return [leaf_of(v, n.dtype) for v, n in zip(reference.evaluate(roots), roots)]
-    request = pipeline.prepare(roots)
+    request = prepare(roots)
     program = executable(request)
     made = [memory.allocate(r.nbytes) for r in roots]
     try:
@@ -59,13 +60,13 @@ _programs: dict[tuple[object, ...], execute.Executable] = {}
 PROGRAM_LIMIT = 1024  # programs kept in memory; the oldest goes first
 
 
-def executable(request: pipeline.Request) -> execute.Executable:
+def executable(request: Request) -> execute.Executable:
     """The program of a structure: from memory, from disk, or compiled now."""
     target = jit.host_target()
     key = (request.key, target)
     found = _programs.get(key)
     if found is None:
-        found = execute.load(request.digest(target), lambda: pipeline.build(request, target),
+        found = execute.load(request.digest(target), lambda: compiler.build(request, target),
                              target)
         if len(_programs) >= PROGRAM_LIMIT:
             _programs.pop(next(iter(_programs)))
@@ -76,7 +77,7 @@ def executable(request: pipeline.Request) -> execute.Executable:
     return found
 
 
-def located(error: execute.ProgramError, request: pipeline.Request) -> IndexError:
+def located(error: execute.ProgramError, request: Request) -> IndexError:
     """The error with the user's file and line where the failing tensor was made."""
     where = request.order[error.place].where if error.place >= 0 else None
     place = f" (recorded at {where[0]}:{where[1]})" if where else ""

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flambeau.runtime import jit
+from flambeau.runtime import cache, jit
 
 ROW_MAJOR, COLUMN_MAJOR = 101, 102
 PLAIN, TRANSPOSED = 111, 112
@@ -130,7 +130,7 @@ def _code() -> jit.Code:
     for short, address in blas.symbols.items():
         jit.provide(f"fb_blas_{short}", lambda address=address: address)  # type: ignore[misc]
     text = _source(blas.integer_bits)
-    code = jit.load(text, jit.cache.digest("blas", text), jit.host_target())
+    code = jit.load(text, cache.digest("blas", text), jit.host_target())
     if hasattr(os, "register_at_fork"):
         reset = ctypes.CFUNCTYPE(None)(code.address("fb_blas_reset"))
         os.register_at_fork(after_in_child=reset)

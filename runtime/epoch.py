@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from flambeau.runtime import jit
+from flambeau.runtime import cache, jit
 
 SLICE_SECONDS = 0.1  # a native call lasts about this long, so that Ctrl-C is heard
 
@@ -163,7 +163,7 @@ def _double_bits(value: float) -> int:
 @lru_cache(maxsize=1)
 def _driver() -> Any:
     """i64 fb_epoch(record, first, last): -1, or the batch it stopped at."""
-    code = jit.load(_SOURCE, jit.cache.digest("epoch", _SOURCE), jit.host_target())
+    code = jit.load(_SOURCE, cache.digest("epoch", _SOURCE), jit.host_target())
     function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
     driver = function(code.address("fb_epoch"))
     driver.code = code  # type: ignore[attr-defined]

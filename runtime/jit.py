@@ -30,7 +30,7 @@ from typing import Any
 from flambeau import compiler
 from flambeau.compiler.config import config
 from flambeau.compiler.target import Target
-from flambeau.runtime import cache
+from flambeau.runtime import cache, narrow
 
 PIPELINE = "simplify 1, select 2"  # enters the cache key: change it with the passes
 KEPT = 256  # loaded modules kept for reuse after their last user let go
@@ -68,7 +68,7 @@ class Code:
         """
         entry = Pointers(self.addresses[symbol])
         entry.code = self  # type: ignore[attr-defined]
-        return entry  # type: ignore[return-value]
+        return entry
 
 
 # -- the one door ------------------------------------------------------------------------------
@@ -166,6 +166,20 @@ def _resolve(symbol: str) -> int | None:
     return provider() if provider else None
 
 
+def _narrow(symbol: str) -> int:
+    """The address of one of the conversions to and from 16-bit floats."""
+    return _narrow_code().address(symbol)
+
+
+@lru_cache(maxsize=1)
+def _narrow_code() -> Code:
+    return load(narrow.SOURCE, cache.digest(narrow.SOURCE), host_target())
+
+
+for _symbol in narrow.SYMBOLS:
+    provide(_symbol, lambda symbol=_symbol: _narrow(symbol))  # type: ignore[misc]
+
+
 def _in_process(symbol: str) -> bool:
     try:
         return hasattr(ctypes.CDLL(None), symbol)
@@ -232,39 +246,43 @@ def _parse(ir: str, target: Target) -> Any:
     return module
 
 
-@lru_cache(maxsize=16)
-def _passes(triple: str, cpu: str, features: str) -> tuple[Any, Any, Any]:
-    """Options, module passes and function passes, made once: llvmlite 0.50 never frees them.
-
-    CPU code gets always-inlining and then LLVM's simplification function by function. Vectors,
-    unrolling and most hoisting are the generator's business, so the whole of -O2 would take more
-    than half as long again for the same code (benchmarks/runtime.py). GPU code gets all of -O3.
-    """
+def _builder(machine: Any, speed: int, unroll: bool) -> Any:
+    """LLVM's pass builder without vectorisers: our text has its vectors already."""
     binding = _llvm().binding
-    gpu = triple.startswith("nvptx")
-    options = binding.create_pipeline_tuning_options(speed_level=3 if gpu else 1)
+    options = binding.create_pipeline_tuning_options(speed_level=speed)
     options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = False
-    options.loop_unrolling = gpu
-    builder = binding.create_pass_builder(_machine(triple, cpu, features), options)
-    if gpu:
-        return options, builder.getModulePassManager(), None
-    inline = binding.create_new_module_pass_manager()
+    options.loop_unrolling = unroll
+    return binding.create_pass_builder(machine, options)
+
+
+@lru_cache(maxsize=16)
+def _cpu_passes(triple: str, cpu: str, features: str) -> tuple[Any, Any]:
+    """Passes over the module, then over each function; kept, as llvmlite 0.50 never frees them.
+
+    Vectors, unrolling and most hoisting are the generator's business, so the whole of -O2 would
+    take more than half as long again and make the same code.
+    """
+    inline = _llvm().binding.create_new_module_pass_manager()
     inline.add_always_inliner_pass()
     inline.add_global_dead_code_eliminate_pass()
-    return options, inline, builder.getFunctionPassManager()
+    builder = _builder(_machine(triple, cpu, features), speed=1, unroll=False)
+    return inline, builder.getFunctionPassManager()
 
 
 def _optimise(module: Any, target: Target) -> Any:
     """Runs the passes; the machine that selects instructions."""
     key = (target.triple, target.cpu, target.features)
     machine = _machine(*key)
-    options, whole, single = _passes(*key)
-    builder = _llvm().binding.create_pass_builder(machine, options)
-    whole.run(module, builder)
-    if single is not None:
-        for function in module.functions:
-            if not function.is_declaration:
-                single.run(function, builder)
+    if target.kind == "cuda":  # all of -O3, made anew: LLVM's inliner uses its passes up
+        builder = _builder(machine, speed=3, unroll=True)
+        builder.getModulePassManager().run(module, builder)
+        return machine
+    inline, simplify = _cpu_passes(*key)
+    builder = _builder(machine, speed=1, unroll=False)
+    inline.run(module, builder)
+    for function in module.functions:
+        if not function.is_declaration:
+            simplify.run(function, builder)
     return machine
 
 
@@ -307,6 +325,8 @@ def _compile(ir: str, target: Target) -> tuple[dict[str, Any], bytes]:
                 imports.append(item.name)
         elif item.linkage.name == "external":
             exports.append(item.name)
+    if "half" in ir or "bfloat" in ir:  # instruction selection may call these
+        imports += [s for s in narrow.SYMBOLS if s not in imports + exports]
     return {"imports": imports, "exports": exports}, machine.emit_object(module)
 
 

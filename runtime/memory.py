@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import math
 import mmap
 import os
 from typing import Any
@@ -61,7 +62,7 @@ class Buffer:
         Raises ValueError when the array would reach beyond the buffer.
         """
         dtype = np.dtype(dtype)
-        needed = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        needed = dtype.itemsize * math.prod(shape)
         if needed > self.nbytes:
             raise ValueError(f"array: expected at most {self.nbytes} bytes, got {dtype.name} "
                              f"{tuple(shape)}, {needed} bytes")

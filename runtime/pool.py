@@ -28,7 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from flambeau.compiler.config import config
-from flambeau.runtime import jit
+from flambeau.runtime import cache, jit
 
 MAX_THREADS = 1024
 SPIN_SECONDS = 30e-6  # how long an idle worker polls before it sleeps; a caller: a third of it
@@ -135,7 +135,7 @@ class _Native:
     def __init__(self) -> None:
         target = jit.host_target()
         text = source(target.triple)
-        self.code = jit.load(text, jit.cache.digest("pool", text), target)
+        self.code = jit.load(text, cache.digest("pool", text), target)
         self.parallel_address = self.code.address("fb_parallel")
         integer, none = ctypes.c_int64, None
         self.limit = ctypes.CFUNCTYPE(none, integer, integer)(self.code.address("fb_pool_limit"))

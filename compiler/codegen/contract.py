@@ -73,8 +73,10 @@ class Plan:
             return head
         rows, columns = ("n", "m") if t.swapped else ("m", "n")
         unit = f"vectors of {t.lanes}" if t.kind == "outer" else "columns"
+        packed = " and ".join(f"packed {x}" for x, side in ((rows, t.rows), (columns, t.columns))
+                              if side.packing) or "nothing packed"
         return (f"{head}: tile {t.rows.grid.cells} {rows} x {t.columns.grid.cells} {unit} of "
-                f"{columns}, rows {t.rows.mode}, columns {t.columns.mode}, "
+                f"{columns}, {packed}, "
                 f"{t.blocks} items of {t.row_tiles} x {t.column_tiles} tiles, "
                 f"k {'x'.join(map(str, t.k))} in blocks of {t.k_block}"
                 + (f", {t.splits} parts of k" if t.splits > 1 else ""))

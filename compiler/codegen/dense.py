@@ -88,7 +88,7 @@ class Dense:
 
         def operands(entry: Block, slots: Value) -> tuple[object, object, Value | None]:
             made = Lowering(self.target, self.layout, entry, slots)
-            made.inline = {s.value for s in self.k.stores} | {self.node}
+            made.inline = self.k.computed
             low.append(made)
             place = made.pointer(scratch) if scratch is not None else None
             return self._operand(made, self.a), self._operand(made, self.b), place

@@ -377,9 +377,10 @@ class Lowering:
 
     def _fail_if(self, b: Block, bad: Value, code: int) -> None:
         yes, go = b.names.fresh("bad"), b.names.fresh("fine")
+        status = self.pointer(0)
         b.branch_if(bad, yes, go)
         b.label(yes)
-        b.store(const(I64, code), self.pointer(0), 8)
+        b.store(const(I64, code), status, 8)
         b.branch(go)
         b.label(go)
 

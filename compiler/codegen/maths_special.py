@@ -156,24 +156,25 @@ def cot_pi(a: Lanes) -> Lanes:
 def digamma_positive(a: Lanes) -> tuple[Lanes, Lanes]:
     """digamma a for a >= 0, and its part without -1/a if a < 1 (else with 1/a added).
 
-    On [1, 2.46] it is (a - root) times a polynomial. The recurrence, its terms summed as one
-    fraction, lands where that is not negative; from 6 or 10 on the asymptotic series holds.
+    On [1, 2.46] it is (a - root) times a polynomial. The recurrence lands where that is not
+    negative; from 6 or 10 on the asymptotic series holds.
     """
-    v, top, bottom = a, a.constant(0.0), a.constant(1.0)
+    v, passed = a, a.constant(0.0)
     for _ in range(4 if a.format.width == 32 else 8):
         above = v > 2.46
         v = where(above, v - 1.0, v)
-        top = where(above, fma(top, v, bottom), top)
-        bottom = where(above, bottom * v, bottom)
+        passed = passed + where(above, 1.0 / v, 0.0)
     low, high = a < 1.0, a >= a.pick(6.0, 10.0)
     inverse = 1.0 / a
     u = where(low, a - 0.75, v - 1.75)
     root, root_low = words(a, *tables.DIGAMMA_ROOT)
-    distance = (where(low, a - (root - 1.0), v - root)) - root_low
-    core = distance * horner(u, tables.DIGAMMA)
+    distance = where(low, a - (root - 1.0), v - root)
+    first, *others = tables.DIGAMMA[a.format.scalar]
+    slope, slope_low = fast_two_sum(a.constant(first), u * horner(u, others))
+    core = fma(distance, slope, fma(distance, slope_low, slope * -root_low))
     square = inverse * inverse
     series = fma(square, horner(square, tables.DIGAMMA_TAIL), 0.5 * inverse)
-    middle = core + top / bottom
+    middle = core + passed
     y = where(low, core - inverse, where(high, log(a) - series, middle))
     return y, where(low, core, y + inverse)
 

@@ -16,7 +16,6 @@ from flambeau.compiler.codegen.contraction import Operand
 from flambeau.compiler.codegen.emit import Block, Type, Value, const
 from flambeau.compiler.codegen.simple import multiply_add
 
-UNROLLED = 224  # multiply-adds that a fully unrolled innermost k axis may come to
 LOOPED = 32  # multiply-adds worth having in one round of a rolled k loop
 
 
@@ -60,7 +59,11 @@ def outer(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], sums: 
 
 def _walk(block: Block, axes: Sequence[KAxis], rows: Value, columns: Value, sums: list[Value],
           step: Step, weight: int) -> list[Value]:
-    """Runs `step` over all indices of the axes; the innermost is unrolled as far as is good."""
+    """Runs `step` over all indices of the axes, the innermost axis a few steps to a round.
+
+    A big tile takes one step to a round: unrolled, the broadcasts that a convolution's neighbouring
+    steps share would be kept in registers that the sums need.
+    """
     if not axes:
         return step(block, rows, columns, sums)
     axis, rest = axes[0], axes[1:]
@@ -72,10 +75,6 @@ def _walk(block: Block, axes: Sequence[KAxis], rows: Value, columns: Value, sums
 
     if rest:
         return loops.fold(block, 0, axis.stop, 1, sums, body)
-    if isinstance(axis.stop, int) and axis.stop * weight <= UNROLLED:
-        for i in range(axis.stop):
-            sums = body(block, loops.index(i), sums)
-        return sums
     return _unrolled(block, axis.stop, sums, body, max(1, LOOPED // weight))
 
 

@@ -76,7 +76,7 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
     fn = Function(module, symbol, None, [("slots", PTR, "noalias"), ("chunk", I64, "")],
                   attributes(module, target), "internal")
     low = Lowering(target, layout, fn.entry, fn[0])
-    low.inline = {s.value for s in k.stores if s.value in low.stored} | set(k.anchors)
+    low.inline = k.computed
     low.vec, low.lanes = nest.vec, nest.lanes
     chunks = _Writer(low, nest, k, fn).write()
     fn.finish()
@@ -132,7 +132,7 @@ def _accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
     """Every memory position and bare index the kernel's body computes."""
     found: list[_Access] = []
     kept = tuple(ix.ZERO if i in axes else v for i, v in enumerate(variables))
-    inline = {s.value for s in k.stores} | set(k.anchors)
+    inline = k.computed
     stack: list[tuple[Node, Indices]] = []
     for s in k.stores:
         indices = value_indices(s.value, shape, variables, kept, axes)
@@ -268,7 +268,7 @@ def _cost(k: Kernel, layout: Layout) -> tuple[int, int]:
     """(machine operations an element, bytes of the widest type computed with)."""
     total, itemsize, seen = 0, 1, set()
     stack = [s.value for s in k.stores]
-    inline = set(stack) | set(k.anchors)
+    inline = k.computed
     while stack:
         n = stack.pop()
         if n in seen:
@@ -322,7 +322,7 @@ def _phases(k: Kernel, nest: Nest) -> list[Phase]:
             stack.pop()
         return depth[root]
 
-    walked = k.inlined | set(k.anchors) | {s.value for s in k.stores}
+    walked = k.inlined | k.computed
     inner_size = math.prod(v.extent for v in nest.inner)
     phases: dict[int, Phase] = {}
     for a in k.anchors:
@@ -620,7 +620,7 @@ class _Writer:
         self._enter(v, loop.var, loop.body)
         operand = low.value(n.src[0], nest.space)
         after = accumulator.update(low.heads[-1], loop.carried, operand, None)
-        low.known[n] = Val(after[0], v.level)
+        low.known[n] = Val(scalar.round_to(low.heads[-1], n.dtype, after[0]), v.level)
         self._stores(loop.body, phase.stores)
         loop.finish(after)
         low.forget(v.level)
@@ -703,7 +703,7 @@ class Accumulator:
             halves = [[b.shuffle(s, s, list(range(i * lanes, (i + 1) * lanes))) if lanes > 1
                        else b.extract(s, i) for s in state] for i in (0, 1)]
             state = self._meet(b, *halves)
-        return state[-1] if self.indexed else state[0]
+        return state[-1] if self.indexed else scalar.round_to(b, self.dtype, state[0])
 
     def _meet(self, b: Block, x: list[Value], y: list[Value]) -> list[Value]:
         if not self.indexed:

@@ -53,15 +53,11 @@ class Packing:
 
 
 def emit_panel(block: Block, p: Packing, source: Operand, base: Value, tile: Value, panel: Value,
-               square: Value, start: Value | int = 0, count: Value | int | None = None) -> None:
-    """Packs one tile to memory at `panel`: steps start to start + count of k, all if None.
-
-    square: stack memory for lanes vectors. A range of k needs a single merged k axis, and blocks
-    no shorter than a vector.
-    """
+               square: Value) -> None:
+    """Packs one tile, over all of k, to memory at `panel`; square: stack for lanes vectors."""
     def variant(inner: Block, edge: bool) -> None:
         valid = p.cells.edge_cells if edge else p.cells.cells
-        _Panel(p, source, panel, base, tile, valid, square).emit(inner, start, count)
+        _Panel(p, source, panel, base, tile, valid, square).emit(inner)
 
     if not p.cells.has_edge:
         variant(block, False)
@@ -84,30 +80,25 @@ class _Panel:
     valid: int
     square: Value  # stack memory for one square of vectors
 
-    def emit(self, block: Block, start: Value | int, count: Value | int | None) -> None:
-        extents: list[Value | int] = [e for e, _ in self.p.k]
-        first = loops.ZERO
-        if count is not None:
-            extents = [count]
-            first = loops.mul(block, start, self.p.k[0][1]) if isinstance(start, Value) else first
+    def emit(self, block: Block) -> None:
         line = {"copy": self._copy, "scalar": self._scalar, "transpose": self._transpose}
-        self._walk(block, extents, first, loops.ZERO, 0, line[self.p.scheme])
+        self._walk(block, loops.ZERO, loops.ZERO, 0, line[self.p.scheme])
 
-    def _walk(self, block: Block, extents: list[Value | int], offset: Value, linear: Value,
-              depth: int, line: Callable[..., None]) -> None:
-        stride = self.p.k[depth][1]
-        if depth == len(extents) - 1:
-            line(block, extents[depth], offset, stride, linear)
+    def _walk(self, block: Block, offset: Value, linear: Value, depth: int,
+              line: Callable[[Block, int, Value, int, Value], None]) -> None:
+        extent, stride = self.p.k[depth]
+        if depth == len(self.p.k) - 1:
+            line(block, extent, offset, stride, linear)
             return
         inside = 1
-        for extent, _ in self.p.k[depth + 1:]:
-            inside *= extent
+        for further, _ in self.p.k[depth + 1:]:
+            inside *= further
 
         def body(inner: Block, i: Value) -> None:
             at = loops.add(inner, offset, loops.mul(inner, i, stride))
-            self._walk(inner, extents, at, loops.add(inner, linear, loops.mul(inner, i, inside)),
-                       depth + 1, line)
-        loops.loop(block, 0, extents[depth], 1, body)
+            self._walk(inner, at, loops.add(inner, linear, loops.mul(inner, i, inside)), depth + 1,
+                       line)
+        loops.loop(block, 0, extent, 1, body)
 
     def _where(self, block: Block, cell: Value) -> Value:
         """Source offset of a cell of the tile at k = 0."""
@@ -125,7 +116,7 @@ class _Panel:
         at = loops.add(block, loops.mul(block, linear, self.p.pitch), cell)
         return block.gep(self.panel, self.p.type.with_lanes(1), at)
 
-    def _copy(self, block: Block, extent: Value | int, offset: Value, stride: int,
+    def _copy(self, block: Block, extent: int, offset: Value, stride: int,
               linear: Value) -> None:
         lanes = self.p.lanes
         where = loops.add(block, self._where(block, loops.ZERO), offset)
@@ -139,7 +130,7 @@ class _Panel:
                             self.p.type.bits // 8)
         loops.loop(block, 0, extent, 1, body)
 
-    def _scalar(self, block: Block, extent: Value | int, offset: Value, stride: int,
+    def _scalar(self, block: Block, extent: int, offset: Value, stride: int,
                 linear: Value) -> None:
         def cell(outer: Block, number: Value) -> None:
             where = loops.add(outer, self._where(outer, number), offset)
@@ -152,17 +143,16 @@ class _Panel:
             loops.loop(outer, 0, extent, 1, step)
         loops.loop(block, 0, self.valid, 1, cell)
 
-    def _transpose(self, block: Block, extent: Value | int, offset: Value, _: int,
+    def _transpose(self, block: Block, extent: int, offset: Value, _: int,
                    linear: Value) -> None:
         """Squares of lanes cells by lanes steps; the last step square overlaps its neighbour."""
         lanes = self.p.lanes
-        end = loops.index(extent) if isinstance(extent, int) else extent
 
         def steps(inner: Block, i: Value) -> None:
-            first = loops.least(inner, i, loops.sub(inner, end, lanes))
+            first = loops.least(inner, i, extent - lanes)
             loops.loop(inner, 0, self.valid, lanes, lambda deep, cell: self._square(
                 deep, cell, loops.add(deep, offset, first), loops.add(deep, linear, first)))
-        loops.loop(block, 0, end, lanes, steps)
+        loops.loop(block, 0, extent, lanes, steps)
 
     def _square(self, block: Block, cell: Value, offset: Value, linear: Value) -> None:
         type, size = self.p.type, self.p.type.bits // 8

@@ -24,6 +24,7 @@ LATENCY = 8  # independent sums that keep the multiply-adders busy
 SMALL = 200e3  # cycles below which a kernel is one chunk (about 60 us)
 CHUNK = 100e3  # cycles a chunk should have (about 30 us)
 COPY, TRANSPOSE, SCALAR = 2.5, 5.0, 1.6  # cycles to pack a vector, a vector, an element
+SPILL = 7.0  # more for a packed vector when the panels outgrow L2: it is written and read again
 BUFFER = 64 << 10  # bytes of sums an item may keep
 DEPTH = 384  # steps of k in a block, where k is blocked
 
@@ -192,11 +193,9 @@ def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[in
     if best is None:
         return
     _, rows, columns = best
-    for row_mode in ("direct", "global"):
-        for mode in ("global", "local") if packed else ("direct",):
-            tiling = build(c, target, "outer", (r, rows, row_mode), (v, columns, mode), extents)
-            if tiling:
-                yield Candidate(outer_cycles(tiling, target, r, v), tiling)
+    for rows_packed in (False, True):
+        tiling = build(c, target, "outer", (r, rows, rows_packed), (v, columns, packed), extents)
+        yield Candidate(outer_cycles(tiling, target, r, v), tiling)
 
 
 def outer_cycles(t: Tiling, target: Target, r: Group, v: Group) -> float:
@@ -210,33 +209,32 @@ def outer_cycles(t: Tiling, target: Target, r: Group, v: Group) -> float:
     total = batches * each * k + batches * pairs * rounds * (24 + 3 * cells)
     total += batches * r.elements * v.elements / t.lanes * (10 if t.swapped else 4)
     total += batches * k * pairs * direct_penalty(t, target, r, v)
-    for side, g, again in ((t.rows, r, 1), (t.columns, v, t.row_ranges)):
-        if side.mode != "direct":
-            copies = batches if side.mode == "local" or any(side.batch) else 1
-            total += copies * pack_cycles(side, g) * (again if side.mode == "local" else 1)
+    for side, g, copies in zip((t.rows, t.columns), (r, v), t.panel_batches):
+        if side.packing:
+            total += copies * pack_cycles(side.packing, g, target)
     return total
 
 
-def pack_cycles(side: SidePlan, g: Group) -> float:
-    p = side.packing
-    assert p
+def pack_cycles(p: Packing, g: Group, target: Target) -> float:
     elements = g.elements * p.depth
-    if p.scheme == "scalar":
-        return elements * (SCALAR + g.cost)
     used = min(1.0, p.cells.cells / (-(-p.cells.cells // p.lanes) * p.lanes))
+    vectors = elements / p.lanes / used
+    spill = SPILL if vectors * p.lanes * p.type.bits // 8 > target.l2 // 2 else 0.0
+    if p.scheme == "scalar":
+        return elements * (SCALAR + g.cost) + vectors * spill
     each = COPY if p.scheme == "copy" else TRANSPOSE
-    return 100 + elements / p.lanes / used * (each + g.cost)
+    return 100 + vectors * (each + g.cost + spill)
 
 
 def direct_penalty(t: Tiling, target: Target, r: Group, v: Group) -> float:
     """Cycles that a step of k loses in one tile to operands read where they lie."""
     lost = 0.0
-    if t.columns.mode == "direct":
+    if not t.columns.packing:
         lost += t.columns.grid.cells * v.cost
         lost += _misses(t, t.columns, v, target) * (1 + t.columns.grid.cells)
         if t.columns.grid.ragged and target.vector_bytes < 64:
             lost += 2 if target.vector_bytes == 32 else t.lanes / 2
-    if t.rows.mode == "direct":
+    if not t.rows.packing:
         lost += t.rows.grid.cells * r.cost
         lost += _misses(t, t.rows, r, target)
         spacing = abs(t.rows.grid.strides[-1]) * r.size
@@ -274,41 +272,29 @@ def _inner(c: Contraction, target: Target, m: Group, n: Group,
     if best is None:
         return
     _, rows, columns = best
-    tiling = build(c, target, "inner", (m, rows, "direct"), (n, columns, "direct"), extents)
-    if tiling:
-        total = t_batches(c) * (best[0] + m.elements * n.elements / lanes * 4)
-        load = rows.cells * m.cost + columns.cells * n.cost
-        total += t_batches(c) * load * rows.tiles * columns.tiles * steps
-        yield Candidate(total, tiling)
-
-
-def t_batches(c: Contraction) -> int:
-    return size(c.batch)
+    tiling = build(c, target, "inner", (m, rows, False), (n, columns, False), extents)
+    load = rows.cells * m.cost + columns.cells * n.cost
+    total = best[0] + m.elements * n.elements / lanes * 4
+    total += load * rows.tiles * columns.tiles * steps
+    yield Candidate(total * size(c.batch), tiling)
 
 
 # -- a candidate's tiling ----------------------------------------------------------------------------
 
-Choice = tuple[Group, Grid, str]
+Choice = tuple[Group, Grid, bool]  # the side, its tiles, whether it is packed
 
 
 def build(c: Contraction, target: Target, kind: str, rows: Choice, columns: Choice,
-          extents: tuple[int, ...]) -> Tiling | None:
-    """The whole tiling for chosen grids and modes; None where they do not go together."""
+          extents: tuple[int, ...]) -> Tiling:
+    """The whole tiling for chosen grids."""
     lanes = target.lanes(c.itemsize)
-    direct = [g.k for g, _, mode in (rows, columns) if mode == "direct"]
-    k, *_ = merged(extents, *direct)
+    k, *direct = merged(extents, *(g.k for g, _, packed in (rows, columns) if not packed))
     sides = []
-    for (g, grid, mode), vectors in ((rows, False), (columns, True)):
-        packing = None
-        strides = merged(extents, g.k, *direct)[1]
-        if mode != "direct":
-            packing = make_packing(c, target, g, grid, vectors and kind == "outer", extents)
-            if mode == "local" and len(packing.k) > 1:
-                return None
-            strides = tuple(packing.pitch * math.prod(k[i + 1:]) for i in range(len(k)))
-        sides.append(SidePlan(g.operand, grid, mode, strides, g.batch, packing))
-    if columns[2] == "local" and len(k) > 1:
-        return None
+    for (g, grid, packed), vectors in ((rows, False), (columns, True)):
+        packing = make_packing(c, target, g, grid, vectors, extents) if packed else None
+        strides = tuple(packing.pitch * math.prod(k[i + 1:]) for i in range(len(k))) \
+            if packing else direct.pop(0)
+        sides.append(SidePlan(g.operand, grid, strides, g.batch, packing))
     t = Tiling(c, lanes, kind, kind == "outer" and columns[0].operand == 0, *sides, k=k,
                k_block=k[0], splits=1, row_tiles=1, column_tiles=1,
                masks=target.vector_bytes >= 32)

@@ -25,13 +25,11 @@ ALIGN = 64
 class SidePlan:
     """One side of C (rows or columns) and its operand.
 
-    mode: "direct", "global" (packed once, to scratch) or "local" (packed by each item as it goes).
-    k: the operand's stride for each k axis of the tiling (in the panel when packed).
+    packing: how the operand is packed to scratch first; None: it is read where it lies. k: the operand's stride for each k axis of the tiling (in the panel when packed).
     """
 
     operand: int  # 0: A, 1: B
     grid: Grid
-    mode: str
     k: tuple[int, ...]
     batch: tuple[int, ...]  # stride of each batch axis in the operand
     packing: pack.Packing | None = None
@@ -112,7 +110,7 @@ class Tiling:
     @cached_property
     def scratch(self) -> tuple[int, int, int, int]:
         """Byte offsets of packed rows, packed columns, partial sums, and the end."""
-        sizes = [side.panel * side.grid.tiles * batches * self.itemsize if side.mode == "global"
+        sizes = [side.panel * side.grid.tiles * batches * self.itemsize if side.packing
                  else 0 for side, batches in zip((self.rows, self.columns), self.panel_batches)]
         sizes.append(self.blocks * self.splits * _up(self.buffer_size * self.itemsize, ALIGN)
                      if self.splits > 1 else 0)
@@ -151,7 +149,7 @@ def phases(t: Tiling) -> list[Phase]:
     out = []
     for name, side, place, batches in zip(("rows", "columns"), (t.rows, t.columns), t.scratch,
                                           t.panel_batches):
-        if side.mode == "global":
+        if side.packing:
             out.append(Phase(f"pack_{name}", side.grid.tiles * batches, _packer(t, side, place)))
     out.append(Phase("tiles", t.blocks * t.splits, _worker(t)))
     if t.splits > 1:
@@ -198,13 +196,10 @@ def _worker(t: Tiling) -> Emit:
     def prepare(_: Block, scene: Scene) -> Callable[[Block, Value], None]:
         memory = None if t.splits > 1 else _stack(scene, t, t.buffer_size)
         flipped = _flipped(t, scene)
-        local = None
-        if t.columns.mode == "local":
-            assert t.columns.packing
-            local = _stack(scene, t, t.columns.packing.pitch * _steps(t))
-
-        count = t.rows.grid.cells * t.columns.grid.cells if t.kind == "inner" else t.lanes
-        lines = _stack(scene, t, _up(count, t.lanes) * t.lanes)
+        lines = None
+        if t.kind == "inner":
+            count = _up(t.rows.grid.cells * t.columns.grid.cells, t.lanes)
+            lines = _stack(scene, t, count * t.lanes)
 
         def item(block: Block, number: Value) -> None:
             part = loops.divide(block, number, t.blocks) if t.splits > 1 else loops.ZERO
@@ -212,19 +207,11 @@ def _worker(t: Tiling) -> Emit:
                               if t.splits > 1 else number)
             pointer = memory or _partial(block, t, scene, number)
             buffer = epilogue.Buffer(pointer, t.buffer_columns, t.type)
-            _Item(t, scene, place, buffer, local, lines).emit(block, part)
+            _Item(t, scene, place, buffer, lines).emit(block, part)
             if t.splits == 1:
                 _finish(block, t, scene, place, buffer, flipped)
         return item
     return prepare
-
-
-def _steps(t: Tiling) -> int:
-    """Steps of k in one block."""
-    total = t.k_block
-    for extent in t.k[1:]:
-        total *= extent
-    return total
 
 
 def _partial(block: Block, t: Tiling, scene: Scene, number: Value) -> Value:
@@ -307,8 +294,7 @@ class _Item:
     scene: Scene
     place: _Place
     buffer: epilogue.Buffer
-    local: Value | None  # memory for one panel of columns
-    lines: Value  # memory for the vectors of an inner tile, or for a square to transpose
+    lines: Value | None  # memory for the vectors of an inner tile
 
     def emit(self, block: Block, part: Value) -> None:
         t = self.t
@@ -340,11 +326,6 @@ class _Item:
 
         def column(inner: Block, tile: Value) -> None:
             operand, base = self._source(inner, t.columns, tile, start)
-            if t.columns.mode == "local":
-                assert t.columns.packing and self.local
-                batch = loops.dot(inner, self.place.batch, t.columns.batch)
-                pack.emit_panel(inner, t.columns.packing, self.scene.operands[t.columns.operand],
-                                batch, tile, self.local, self.lines, start, count)
             at = loops.mul(inner, loops.sub(inner, tile, low),
                            t.columns.grid.cells * t.columns.grid.width)
 
@@ -358,14 +339,11 @@ class _Item:
         """Where a tile reads its operand, at the block's first k."""
         t = self.t
         skip = loops.mul(block, start, side.k[0])
-        if side.mode == "direct":
+        if not side.packing:
             base = loops.dot(block, self.place.batch, side.batch)
             base = loops.add(block, base, side.grid.origin(block, tile))
             return self.scene.operands[side.operand], loops.add(block, base, skip)
         acc = t.contraction.acc
-        if side.mode == "local":
-            assert self.local
-            return Memory(self.local, acc, acc), loops.ZERO
         linear = self.place.linear if any(side.batch) else loops.ZERO
         panel = loops.add(block, loops.mul(block, linear, side.grid.tiles), tile)
         base = loops.add(block, loops.mul(block, panel, side.panel), skip)
@@ -417,6 +395,7 @@ class _Item:
         assert isinstance(last, int) and self._single
         t = self.t
         sums = microkernel.inner(block, rows, columns, axes[:-1], last, t.type)
+        assert self.lines
         for i, vector in enumerate(sums):
             address = block.gep(self.lines, t.type, loops.index(i))
             block.store(vector, address, t.itemsize)
@@ -430,6 +409,7 @@ class _Item:
 
     def _across(self, block: Block, count: int) -> None:
         """Replaces `count` vectors by the sums of their lanes, side by side."""
+        assert self.lines
         symbol = lanes.summer(block.module, self.t.type)
         for at in range(0, count, self.t.lanes):
             block.call(symbol, None, block.gep(self.lines, self.t.type, loops.index(at)),
@@ -439,7 +419,7 @@ class _Item:
 def _side(side: SidePlan, operand: Operand, base: Value, edge: bool) -> Side:
     """The cells of a tile; a panel has them side by side."""
     count = side.grid.edge_cells if edge else side.grid.cells
-    if side.mode == "direct":
+    if not side.packing:
         return Side(operand, base, side.grid.offsets(edge), side.grid.masks(edge))
     offsets = [i * side.grid.width for i in range(count)]
     return Side(operand, base, offsets, [None] * count)

@@ -120,12 +120,12 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from native_text import add_one
-from flambeau.runtime import jit
+from flambeau.runtime import cache, jit
 for i in range(60):
     jit.forget()
     code = jit.load(add_one(float(i % 4)), f"k{i % 4}", jit.host_target())
     if i % 7 == 0:
-        jit.cache.clear()
+        cache.clear()
 """
 
 
@@ -280,6 +280,65 @@ def config_width() -> int:
         return jit.host_target().vector_bytes
 
 
+NARROW = """
+define void @entry(ptr %x, ptr %y, ptr %z) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %n, %loop ]
+  %p = getelementptr FROM, ptr %x, i64 %i
+  %q = getelementptr TO, ptr %y, i64 %i
+  %a = load FROM, ptr %p
+  %b = WORD FROM %a to TO
+  store TO %b, ptr %q
+  %n = add i64 %i, 1
+  %more = icmp ult i64 %n, COUNT
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}
+"""
+
+
+def convert(data: np.ndarray, source: str, to: str, out: type, cpu: str) -> np.ndarray:
+    """The data converted one by one on a processor that may have no instruction for it."""
+    word = "fpext" if source == "half" else "fptrunc"
+    text = NARROW.replace("FROM", source).replace("TO", to).replace("WORD", word).replace(
+        "COUNT", str(data.size))
+    with override(cpu=cpu):
+        code = jit.load(text, f"{source} {to} {data.size}", jit.host_target())
+    result = np.zeros(data.size, out)
+    code.function("entry")(data.ctypes.data, result.ctypes.data, None)
+    return result
+
+
+@pytest.mark.parametrize("cpu", ["", "x86-64"])
+def test_sixteen_bit_floats_without_instructions(cpu: str) -> None:
+    if cpu and not jit._is_x86(jit.host_target().triple):
+        pytest.skip("an x86 test")
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    wide = convert(halves, "half", "float", np.float32, cpu)
+    np.testing.assert_array_equal(wide, halves.astype(np.float32))
+    finite = wide[np.isfinite(wide)]
+    between = (finite * np.float32(1 + 2 ** -11)).astype(np.float32)  # ties and near them
+    rng = np.random.default_rng(0)
+    some = rng.integers(0, 1 << 32, 100_000, np.uint64).astype(np.uint32).view(np.float32)
+    floats = np.concatenate([wide, between, some])
+    with np.errstate(all="ignore"):
+        doubles = np.concatenate([floats, floats], dtype=np.float64)
+        doubles[floats.size:] *= rng.choice([1 + 2.0 ** -40, 1 - 2.0 ** -40], floats.size)
+    with np.errstate(all="ignore"):
+        for name, data in (("float", floats), ("double", doubles)):
+            np.testing.assert_array_equal(convert(data, name, "half", np.float16, cpu),
+                                          data.astype(np.float16))
+    numbers = floats[~np.isnan(floats)]
+    bits = numbers.view(np.uint32).astype(np.uint64)
+    expected = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    got = convert(numbers, "float", "bfloat", np.uint16, cpu)
+    normal = np.abs(numbers) >= 2.0 ** -126  # AVX-512's own instruction flushes what is smaller
+    np.testing.assert_array_equal(got[normal], expected[normal])
+
+
 def test_vector_bytes_override() -> None:
     assert config.vector_bytes == 0
     with override(vector_bytes=16):
@@ -301,7 +360,7 @@ define ptx_kernel void @kernel(ptr addrspace(1) %x) {
 }
 declare i32 @llvm.nvvm.read.ptx.sreg.tid.x()
 """
-    for sm in (75, 90):
+    for sm in (75, 90, 75, 90):
         out = jit.ptx(text, nvptx(sm))
         assert f".target sm_{sm}" in out and ".visible .entry kernel" in out
     with pytest.raises(ValueError, match="expected a cuda target"):

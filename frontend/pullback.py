@@ -1,0 +1,242 @@
+"""Backward graphs: from outputs and their cotangents to the cotangents of marked nodes.
+
+A graph is surveyed once: its nodes are numbered and its structure becomes a key. The first graph of
+a structure is stabilised and differentiated, and what comes out is kept as a recipe: a list of
+nodes to make over the numbered ones. Later graphs of that structure only follow the recipe, so a
+training step pays for one walk and for making its backward nodes.
+
+Gradients arrive at marks: those asked for, and those of leaves that require grad. The walk stops
+there, and at a `Boundary`: the output of a module with a backward of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from flambeau.compiler import node as N
+from flambeau.compiler.algebra import add, like
+from flambeau.compiler.differentiate import gradients
+from flambeau.compiler.node import Node, node
+from flambeau.compiler.simplify import simplify, stabilise
+
+from .tensor import Tensor, leaves, mode
+
+_serial = itertools.count()
+RECIPES = 1024  # kept; the oldest goes first
+
+
+class Backward(Protocol):
+    """What a boundary asks for the cotangents of its inputs."""
+
+    def pull_back(self, cotangent: Node, scale: float, want: str) -> list[Node | None]: ...
+
+
+class Boundary:
+    """The argument of a mark around an output whose backward is written by hand.
+
+    inputs: the nodes that went in. owner: gives their cotangents from the output's.
+    """
+
+    __slots__ = ("inputs", "owner", "serial")
+
+    def __init__(self, inputs: list[Node], owner: Backward) -> None:
+        self.inputs = inputs
+        self.owner = owner
+        self.serial = next(_serial)
+
+
+class Pulled(NamedTuple):
+    """Cotangents of the nodes asked for, and of leaves that require grad, by their tensors.
+
+    open: does the graph hold marks of others (an outer gradient, leaves not asked for)?
+    """
+
+    wanted: list[Node | None]
+    leaves: dict[Tensor, Node]
+    open: bool
+
+
+class _Survey:
+    """A numbered graph. stops: numbers of the nodes where cotangents are collected."""
+
+    __slots__ = ("key", "open", "order", "stops")
+
+    def __init__(self, outputs: Sequence[Node], wanted: Sequence[Node]) -> None:
+        order: list[Node] = []
+        key: list[Any] = []
+        number: dict[Node, int] = {}
+        self.stops: list[int] = []
+        self.open = False
+        targets = set(wanted)
+        stack = list(outputs)
+        while stack:
+            n = stack[-1]
+            if n in number:
+                stack.pop()
+                continue
+            op = n.op
+            if n in targets:
+                self.stops.append(len(order))
+                key.append((0, n.dtype.rank, n.shape))
+            elif op == "mark" and n.arg != 0:
+                token = n.arg
+                if type(token) is Boundary or token in leaves:
+                    self.open = True
+                    self.stops.append(len(order))
+                    key.append((0, n.dtype.rank, n.shape))
+                else:  # somebody else's: looked through
+                    source = n.src[0]
+                    if source in number:
+                        number[n] = number[source]
+                        self.open = True
+                        stack.pop()
+                    else:
+                        stack.append(source)
+                    continue
+            elif op == "buffer" or op == "scalar" or op == "param":
+                key.append((1, n.dtype.rank, n.shape))
+            else:
+                src = n.src
+                waiting = [s for s in src if s not in number]
+                if waiting:
+                    stack.extend(waiting)
+                    continue
+                key.append((op, n.dtype.rank, n.shape, n.arg, *[number[s] for s in src]))
+            number[n] = len(order)
+            order.append(n)
+            stack.pop()
+        self.order = order
+        self.key = (tuple(key), tuple(number[y] for y in outputs),
+                    tuple(number.get(w, -1) for w in wanted))
+
+    def abstract(self) -> list[Node]:
+        """The same graph over placeholders; looks through marks of others."""
+        number = {n: i for i, n in enumerate(self.order)}
+        made: list[Node] = []
+        for i, (n, row) in enumerate(zip(self.order, self.key[0])):
+            if row[0] in (0, 1):
+                made.append(_placeholder(n, i))
+            else:
+                made.append(node(n.op, n.dtype, n.shape,
+                                 tuple([made[k] for k in row[4:]]), n.arg))
+        assert len(number) == len(made)
+        return made
+
+
+def _placeholder(n: Node, i: int) -> Node:
+    return node("param", n.dtype, n.shape, (), ("pull", i))
+
+
+class Recipe:
+    """How to make the cotangents of a structure's stops.
+
+    steps: nodes to make, whose sources are slots: numbered nodes, then cotangents, then made ones.
+    results: slots of the stops' cotangents, -1 where there is none.
+    """
+
+    __slots__ = ("results", "steps")
+
+    def __init__(self, survey: _Survey, outputs: Sequence[int], given: Sequence[Node | None]
+                 ) -> None:
+        order = survey.abstract()
+        count = len(order)
+        stable = stabilise([*order])
+        cotangents = [like(stable[y], 1) if g is None else _placeholder(order[y], count + k)
+                      for k, (y, g) in enumerate(zip(outputs, given))]
+        found = gradients([stable[y] for y in outputs], cotangents,
+                          [order[i] for i in survey.stops])
+        shut = {n: _placeholder(n, i) for i, n in reversed(list(enumerate(order)))
+                if n.src and not N.is_const(n)}
+        cut = N.substitute([g for g in found if g is not None], shut)
+        short = iter(simplify(cut))
+        self.results, self.steps = self._write([None if g is None else next(short)
+                                                for g in found], count + len(given))
+
+    @staticmethod
+    def _write(found: list[Node | None], start: int) -> tuple[list[int], list[tuple[Any, ...]]]:
+        slot: dict[Node, int] = {}
+        steps: list[tuple[Any, ...]] = []
+        for n in N.toposort([g for g in found if g is not None]):
+            if n.op == "param" and n.arg[0] == "pull":
+                slot[n] = n.arg[1]
+            else:
+                slot[n] = start + len(steps)
+                steps.append((n.op, n.dtype, n.shape, tuple([slot[s] for s in n.src]), n.arg))
+        return [-1 if g is None else slot[g] for g in found], steps
+
+    def follow(self, order: list[Node], given: Sequence[Node | None]) -> list[Node | None]:
+        """The cotangents of the stops of a graph with this structure."""
+        slots: list[Any] = [*order, *given]
+        put = slots.append
+        for op, dtype, shape, src, arg in self.steps:
+            if len(src) == 1:
+                put(node(op, dtype, shape, (slots[src[0]],), arg))
+            elif len(src) == 2:
+                put(node(op, dtype, shape, (slots[src[0]], slots[src[1]]), arg))
+            else:
+                put(node(op, dtype, shape, tuple([slots[i] for i in src]), arg))
+        return [None if i < 0 else slots[i] for i in self.results]
+
+
+_recipes: dict[Any, Recipe] = {}
+
+
+def _once(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence[Node]
+          ) -> tuple[_Survey, list[Node | None]]:
+    """Cotangents of a survey's stops. given: of the outputs; None stands for ones."""
+    survey = _Survey(outputs, wanted)
+    key = (survey.key, tuple([g is None for g in given]), tuple(survey.stops))
+    recipe = _recipes.get(key)
+    if recipe is None:
+        recipe = Recipe(survey, survey.key[1], given)
+        if len(_recipes) >= RECIPES:
+            _recipes.pop(next(iter(_recipes)))
+        _recipes[key] = recipe
+    return survey, recipe.follow(survey.order, given)
+
+
+def pull(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence[Node] = (),
+         scale: float = 1, want: str = "all") -> Pulled:
+    """Cotangents of `wanted` and of the leaves under outputs, from those `given` for the outputs.
+
+    A given None stands for ones. want: "inputs" or "parameters" keeps boundaries from computing the
+    others; scale is handed to them. Raises NotDifferentiable.
+    """
+    survey, found = _once(outputs, given, wanted)
+    totals: dict[Node, Node] = {}
+    of_leaves: dict[Tensor, Node] = {}
+    bounds: dict[Node, Node] = {}
+    _collect(survey, found, totals, of_leaves, bounds)
+    opened = survey.open
+    while bounds:  # the one made last: all its readers have been asked
+        last = max(bounds, key=lambda n: n.arg.serial)
+        edge: Boundary = last.arg
+        back = edge.owner.pull_back(bounds.pop(last), scale, want)
+        pairs = [(n, g) for n, g in zip(edge.inputs, back) if g is not None]
+        if pairs:
+            survey, found = _once([n for n, _ in pairs], [g for _, g in pairs], wanted)
+            _collect(survey, found, totals, of_leaves, bounds)
+    return Pulled([totals.get(w) for w in wanted], of_leaves, opened)
+
+
+def _collect(survey: _Survey, found: list[Node | None], totals: dict[Node, Node],
+             of_leaves: dict[Tensor, Node], bounds: dict[Node, Node]) -> None:
+    for i, g in zip(survey.stops, found):
+        if g is None:
+            continue
+        n = survey.order[i]
+        token = n.arg if n.op == "mark" else None
+        if type(token) is Boundary:
+            bounds[n] = add(bounds[n], g) if n in bounds else g
+            continue
+        totals[n] = add(totals[n], g) if n in totals else g
+        leaf = leaves.get(token) if type(token) is int else None
+        if leaf is not None:
+            of_leaves[leaf] = add(of_leaves[leaf], g) if leaf in of_leaves else g
+
+
+def recording() -> bool:
+    """Are gradients being recorded in this thread?"""
+    return mode.grad

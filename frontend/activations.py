@@ -41,7 +41,7 @@ def _composed(name: str, build: Callable[[Node], Node], doc: str) -> Callable[..
 
 
 def _relu(n: Node) -> Node:
-    return op("where", op("le", n, 0), 0, n)
+    return n if n.dtype is dt.bool_ else op("where", op("le", n, 0), 0, n)
 
 
 def _gelu(n: Node) -> Node:

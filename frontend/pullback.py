@@ -21,7 +21,7 @@ from flambeau.compiler.differentiate import gradients
 from flambeau.compiler.node import Node, node
 from flambeau.compiler.simplify import simplify, stabilise
 
-from .tensor import Tensor, leaves, mode
+from .tensor import leaves
 
 _serial = itertools.count()
 RECIPES = 1024  # kept; the oldest goes first
@@ -48,20 +48,20 @@ class Boundary:
 
 
 class Pulled(NamedTuple):
-    """Cotangents of the nodes asked for, and of leaves that require grad, by their tensors.
+    """Cotangents of the nodes asked for, and of leaves that require grad, by their tokens.
 
     open: does the graph hold marks of others (an outer gradient, leaves not asked for)?
     """
 
     wanted: list[Node | None]
-    leaves: dict[Tensor, Node]
+    leaves: dict[int, Node]
     open: bool
 
 
 class _Survey:
     """A numbered graph. stops: numbers of the nodes where cotangents are collected."""
 
-    __slots__ = ("key", "open", "order", "stops")
+    __slots__ = ("key", "open", "order", "outputs", "stops")
 
     def __init__(self, outputs: Sequence[Node], wanted: Sequence[Node]) -> None:
         order: list[Node] = []
@@ -108,20 +108,18 @@ class _Survey:
             order.append(n)
             stack.pop()
         self.order = order
-        self.key = (tuple(key), tuple(number[y] for y in outputs),
-                    tuple(number.get(w, -1) for w in wanted))
+        self.outputs = tuple([number[y] for y in outputs])
+        self.key = tuple(key)
 
     def abstract(self) -> list[Node]:
         """The same graph over placeholders; looks through marks of others."""
-        number = {n: i for i, n in enumerate(self.order)}
         made: list[Node] = []
-        for i, (n, row) in enumerate(zip(self.order, self.key[0])):
+        for i, (n, row) in enumerate(zip(self.order, self.key)):
             if row[0] in (0, 1):
                 made.append(_placeholder(n, i))
             else:
                 made.append(node(n.op, n.dtype, n.shape,
                                  tuple([made[k] for k in row[4:]]), n.arg))
-        assert len(number) == len(made)
         return made
 
 
@@ -138,9 +136,8 @@ class Recipe:
 
     __slots__ = ("results", "steps")
 
-    def __init__(self, survey: _Survey, outputs: Sequence[int], given: Sequence[Node | None]
-                 ) -> None:
-        order = survey.abstract()
+    def __init__(self, survey: _Survey, given: Sequence[Node | None]) -> None:
+        order, outputs = survey.abstract(), survey.outputs
         count = len(order)
         stable = stabilise([*order])
         cotangents = [like(stable[y], 1) if g is None else _placeholder(order[y], count + k)
@@ -187,10 +184,10 @@ def _once(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequenc
           ) -> tuple[_Survey, list[Node | None]]:
     """Cotangents of a survey's stops. given: of the outputs; None stands for ones."""
     survey = _Survey(outputs, wanted)
-    key = (survey.key, tuple([g is None for g in given]), tuple(survey.stops))
+    key = (survey.key, survey.outputs, tuple([g is None for g in given]))
     recipe = _recipes.get(key)
     if recipe is None:
-        recipe = Recipe(survey, survey.key[1], given)
+        recipe = Recipe(survey, given)
         if len(_recipes) >= RECIPES:
             _recipes.pop(next(iter(_recipes)))
         _recipes[key] = recipe
@@ -206,7 +203,7 @@ def pull(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence
     """
     survey, found = _once(outputs, given, wanted)
     totals: dict[Node, Node] = {}
-    of_leaves: dict[Tensor, Node] = {}
+    of_leaves: dict[int, Node] = {}
     bounds: dict[Node, Node] = {}
     _collect(survey, found, totals, of_leaves, bounds)
     opened = survey.open
@@ -222,7 +219,7 @@ def pull(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence
 
 
 def _collect(survey: _Survey, found: list[Node | None], totals: dict[Node, Node],
-             of_leaves: dict[Tensor, Node], bounds: dict[Node, Node]) -> None:
+             of_leaves: dict[int, Node], bounds: dict[Node, Node]) -> None:
     for i, g in zip(survey.stops, found):
         if g is None:
             continue
@@ -232,11 +229,5 @@ def _collect(survey: _Survey, found: list[Node | None], totals: dict[Node, Node]
             bounds[n] = add(bounds[n], g) if n in bounds else g
             continue
         totals[n] = add(totals[n], g) if n in totals else g
-        leaf = leaves.get(token) if type(token) is int else None
-        if leaf is not None:
-            of_leaves[leaf] = add(of_leaves[leaf], g) if leaf in of_leaves else g
-
-
-def recording() -> bool:
-    """Are gradients being recorded in this thread?"""
-    return mode.grad
+        if type(token) is int:
+            of_leaves[token] = add(of_leaves[token], g) if token in of_leaves else g

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import execute, jit, memory, reference
 
 from .storage import Storage
+
+
+# updated lazily (parameters, optimiser state, losses): computed with what is asked for next, so that
+# a training step is one program and steps do not pile up
+due: weakref.WeakSet[Storage] = weakref.WeakSet()
 
 
 def realize(storages: list[Storage]) -> None:
@@ -162,6 +168,9 @@ def force(storages: list[Storage]) -> None:
         raise RuntimeError(f"no_sync: expected no computation to be forced, got one at "
                            f"{place[0]}:{place[1]}")
     syncs[place] += 1
+    if due:
+        storages = list(dict.fromkeys([*storages, *due]))
+        due.clear()
     realize(storages)
 
 

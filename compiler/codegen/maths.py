@@ -22,7 +22,8 @@ BINARY = ("pow", "atan2", "hypot", "fmod", "logaddexp")
 FUNCTIONS: dict[str, int] = {name: 2 if name in BINARY else 1 for name in TABLE}
 
 # Largest errors (float, double) in units of the result's last place, rounded up: measured over all
-# floats where the function is not its own limit, and over millions of doubles. For logaddexp, a sum that may cancel, the unit is that of the largest of the result, max(a, b) and
+# floats where a function is more than its own limit, and over millions of doubles. For logaddexp,
+# a sum that may cancel, the unit is that of the largest of the result, max(a, b) and
 # log(1 + e^-|a-b|).
 BOUNDS: dict[str, tuple[float, float]] = {
     "exp": (0.9, 0.9), "exp2": (1.0, 0.9), "expm1": (1.5, 2.0),

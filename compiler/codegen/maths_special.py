@@ -149,8 +149,8 @@ def cot_pi(a: Lanes) -> Lanes:
     rest = fma(size, pi_low, rest)
     s, c = sin_small(angle), cos_small(angle)
     s, c = fma(rest, c, s), fma(-rest, s, c)
-    ratio = where(outer, s, c) / where(outer, c, s)
-    return fma(ratio, pi_high, ratio * pi_low).with_sign(r)
+    top = where(outer, s, c)
+    return (fma(top, pi_high, top * pi_low) / where(outer, c, s)).with_sign(r)
 
 
 def digamma_positive(a: Lanes) -> tuple[Lanes, Lanes]:

@@ -1,0 +1,172 @@
+"""Reductions, scans and the softmax family against NumPy and SciPy."""
+
+from __future__ import annotations
+
+import math
+
+import flambeau as fb
+import numpy as np
+import pytest
+import scipy.special as sp
+from cases import ALL, FLOATS, INTEGERS, array, check, layouts
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+AXES = (None, 0, 1, -1, (0, 1))
+
+
+def axes_of(a: np.ndarray):
+    """The axes that an array of that rank has."""
+    if a.ndim == 0:
+        return (None,)
+    return AXES if a.ndim == 2 else (None, 0, -1, *(((0, 2),) if a.ndim == 3 else ()))
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "mean", "var", "std", "amax", "amin", "any", "all",
+                                  "count_nonzero", "ptp"])
+def test_reductions(name):
+    reference = getattr(np, name)
+    f = getattr(fb, name)
+    for dtype in ALL:
+        if name == "ptp" and dtype == "bool":
+            continue
+        for t, a in layouts(dtype):
+            for axis in axes_of(a):
+                if a.size == 0 and name in ("amax", "amin", "ptp"):
+                    continue
+                for keep in (False, True):
+                    wide = a.astype(np.float64) if a.dtype.kind == "f" else a
+                    extra = {"ddof": 1} if name in ("var", "std") else {}
+                    expected = reference(wide, axis=axis, keepdims=keep, **extra)
+                    found = f(t, axis, keep)
+                    if a.dtype.kind == "f" and name not in ("any", "all", "count_nonzero"):
+                        expected = np.asarray(expected).astype(a.dtype)
+                        assert found.dtype.name == dtype
+                    tolerance = {"float16": 5e-3, "float64": 1e-12}.get(dtype, 1e-5)
+                    check(found, expected, tolerance=tolerance,
+                          message=f"{name} {dtype} {a.shape} {axis}")
+
+
+def test_result_dtypes_of_sums():
+    for dtype in ("bool", *INTEGERS):
+        expected = np.sum(np.ones(2, dtype)).dtype.name
+        assert fb.ones(2, dtype=dtype).sum().dtype.name == expected
+        assert fb.ones(2, dtype=dtype).prod().dtype.name == expected
+        assert fb.ones(2, dtype=dtype).cumsum().dtype.name == expected
+        assert fb.ones(2, dtype=dtype).mean().dtype is fb.float32
+    assert fb.ones(2, dtype=fb.float16).sum().dtype is fb.float16
+    assert fb.ones(4096, dtype=fb.float16).sum().item() == 4096
+    assert fb.ones(2).sum(dtype=fb.float64).dtype is fb.float64
+
+
+def test_var_corrections():
+    a = array("float64", (5, 4))
+    t = fb.tensor(a)
+    check(t.var(), a.var(ddof=1))
+    check(t.var(unbiased=False), a.var())
+    check(t.var(0, correction=0), a.var(0))
+    check(t.std(dim=1, ddof=2, keepdim=True), a.std(1, ddof=2, keepdims=True))
+    found, center = fb.var_mean(t, 0)
+    check(found, a.var(0, ddof=1))
+    check(center, a.mean(0))
+    assert math.isnan(fb.tensor([1.0]).var().item())
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_arg_extremes(name):
+    for dtype in ALL:
+        for t, a in layouts(dtype):
+            for axis in (None, 0, -1) if a.ndim and a.size else (None,) if a.size else ():
+                check(getattr(fb, name)(t, axis), getattr(np, name)(a, axis), "int64",
+                      message=f"{name} {dtype} {a.shape} {axis}")
+                check(getattr(fb, name)(t, axis, True),
+                      getattr(np, name)(a, axis, keepdims=True), "int64")
+
+
+def test_max_pairs():
+    a = array("float32", (3, 4))
+    t = fb.tensor(a)
+    values, places = t.max(dim=1)
+    check(values, a.max(1))
+    check(places, a.argmax(1), "int64")
+    values, places = fb.min(t, dim=0, keepdim=True)
+    check(values, a.min(0, keepdims=True))
+    check(places, a.argmin(0)[None])
+    check(t.max(), a.max())
+    check(t.max(1), a.max(1))
+    check(t.max(fb.zeros(4)), np.maximum(a, 0))
+    low, high = t.aminmax()
+    check(low, a.min())
+    check(high, a.max())
+
+
+@pytest.mark.parametrize("name, op", [("cumsum", np.cumsum), ("cumprod", np.cumprod)])
+def test_scans(name, op):
+    for dtype in ALL:
+        for t, a in layouts(dtype):
+            for axis in (None, *range(a.ndim)):
+                wide = a.astype(np.float64) if a.dtype.kind == "f" else a
+                expected = op(wide, axis=axis)
+                expected = expected.astype(a.dtype) if a.dtype.kind == "f" else expected
+                check(getattr(fb, name)(t, axis), expected, str(expected.dtype),
+                      tolerance={"float16": 1e-2, "float32": 1e-5}.get(dtype, 1e-10),
+                      message=f"{name} {dtype} {a.shape} {axis}")
+
+
+def test_cummax():
+    a = np.array([[1.0, 3, 2, 3, 5], [2, np.nan, 1, 4, 0]])
+    values, places = fb.cummax(fb.tensor(a), 1)
+    check(values, np.maximum.accumulate(a, 1))
+    check(places, [[0, 1, 1, 3, 4], [0, 1, 1, 1, 1]])
+    values, places = fb.tensor([3, 1, 2, 1]).cummin(0)
+    check(values, [3, 1, 1, 1])
+    check(places, [0, 1, 1, 3])
+
+
+def test_norms():
+    a = array("float64", (3, 4))
+    t = fb.tensor(a)
+    for p in (1, 2, 3, 0.5, np.inf, -np.inf, 0):
+        check(t.norm(p), np.linalg.norm(a.ravel(), p), tolerance=1e-9)
+        check(t.norm(p, dim=1, keepdim=True), np.linalg.norm(a, p, 1, keepdims=True),
+              tolerance=1e-9)
+    check(fb.norm(t, "fro"), np.linalg.norm(a))
+    check(fb.dist(t, t * 2, 3), np.linalg.norm(a.ravel(), 3), tolerance=1e-9)
+    check(fb.norm(fb.tensor([3, 4])), 5.0, "float32")
+
+
+@pytest.mark.parametrize("name, reference", [
+    ("softmax", sp.softmax), ("log_softmax", sp.log_softmax), ("logsumexp", sp.logsumexp)])
+def test_softmax(name, reference):
+    for dtype in FLOATS:
+        for t, a in layouts(dtype):
+            if a.size == 0 or a.shape == (8,) or a.ndim == 0:
+                continue
+            for axis in range(a.ndim):
+                expected = reference(a.astype(np.float64), axis=axis)
+                check(getattr(fb, name)(t, axis), expected,
+                      tolerance={"float16": 2e-3}.get(dtype, 1e-6), message=f"{name} {dtype}")
+    big = fb.tensor([1000.0, 1000.0, -1000.0])
+    check(big.softmax(0), [0.5, 0.5, 0])
+    check(big.log_softmax(0), [-math.log(2), -math.log(2), -2000 - math.log(2)])
+    check(fb.tensor([-math.inf, -math.inf]).logsumexp(), -math.inf)
+    check(fb.tensor([math.inf, 1.0]).logsumexp(), math.inf)
+    check(fb.tensor(3.0).softmax(0), 1.0)
+    check(fb.softmin(fb.tensor([1.0, 2.0])), sp.softmax([-1.0, -2.0]))
+    assert fb.zeros(0, 3).softmax(1).shape == (0, 3)
+
+
+def test_nan_reductions():
+    a = array("float64", (4, 3))
+    a[1, 2] = a[0, 0] = np.nan
+    t = fb.tensor(a)
+    for name in ("nansum", "nanprod", "nanmean", "nanmax", "nanmin"):
+        for axis in (None, 0, 1):
+            check(getattr(fb, name)(t, axis), getattr(np, name)(a, axis), message=name)
+
+
+def test_out_and_keywords():
+    a = array("float32", (3, 4))
+    out = fb.zeros(3)
+    assert fb.tensor(a).sum(dim=1, out=out) is out
+    check(out, a.sum(1))
+    check(fb.sum(fb.tensor(a), dims=(0, 1)), a.sum())

@@ -90,9 +90,10 @@ def _active(order: list[Node], wrt: Sequence[Node]) -> set[Node]:
     """The floating nodes through which something depends on wrt."""
     active = {w for w in wrt if w.dtype.is_float}
     for n in order:
+        if n.op == "mark" and n.arg == 0:  # stops gradients
+            continue
         if n.dtype.is_float and n.op not in ZERO and any(s in active for s in n.src):
-            if n.op != "mark" or n.arg != 0:  # a mark with 0 stops gradients
-                active.add(n)
+            active.add(n)
     return active
 
 
@@ -547,7 +548,7 @@ ZERO: dict[str, str] = {  # no cotangent flows, and rightly: reason
                      "shr", "eq", "ne", "lt", "le", "argmax", "argmin", "philox"), _BITS),
 }
 
-NONDIFFERENTIABLE: dict[str, str] = {  # an error to ask: reason
-    "loop": "loops have no derivative here yet",
-    "output": "loops have no derivative here yet",
+NONDIFFERENTIABLE: dict[str, str] = {  # no rule of its own: reason
+    "loop": "all its outputs at once, in `gradients`, by loop.pull_back",
+    "output": "as part of its loop",
 }

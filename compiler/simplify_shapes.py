@@ -14,7 +14,6 @@ from flambeau.compiler import node as N
 from flambeau.compiler.algebra import compare, iota, like, mul, neg, where
 from flambeau.compiler.fold import constant
 from flambeau.compiler.node import Node, Shape, elementwise, reduce_
-from flambeau.compiler.ops import ELEMENTWISE
 from flambeau.compiler.rewrite import Rule
 
 # -- elementwise under views: the last of every elementwise op's rules ---------------------------
@@ -302,16 +301,23 @@ def gather_of_all(n: Node) -> Node | None:
     return x if len(indices) == 1 and _counts(indices[0], x.shape[0]) else None
 
 
-def gather_first(n: Node) -> Node | None:
-    """f(a, b)[i] -> f(a[i], b[i]) when it is less than half as many elements.
+_ROW_BY_ROW = frozenset(("add", "sub", "mul", "div", "neg", "log", "cast"))
 
-    An operand that repeats along an indexed axis needs no index there; one that does not repeat
-    must remain, to check the bounds.
+
+def gather_first(n: Node) -> Node | None:
+    """f(x, expand row)[i, y] -> f(x[i, y], row) for few elements: the loss of a log-softmax.
+
+    All operands but one repeat along every axis that is truly indexed, so that one keeps the bounds
+    check; cheap ops only, and never a matrix of parameters (a bias varies along y).
     """
     x, *indices = n.src
-    if x.op not in ELEMENTWISE or 2 * n.size > x.size:
+    if x.op not in _ROW_BY_ROW or 2 * n.size > x.size:
         return None
-    if not any(s.op != "expand" and constant(s) is None for s in x.src):
+    if x.op == "div" and x.src[0].op == "exp":
+        return None  # a softmax: its log is to be found whole
+    loose = [i for i, index in enumerate(indices) if not _counts(index, x.shape[i])]
+    full = [s for s in x.src if not _repeats(s, loose)]
+    if len(full) != 1 or not loose:
         return None
     picked = []
     for s in x.src:
@@ -321,6 +327,12 @@ def gather_first(n: Node) -> Node | None:
         else:
             picked.append(N.const(s.dtype, value, n.shape))
     return N.node(x.op, n.dtype, n.shape, tuple(picked), x.arg)
+
+
+def _repeats(s: Node, axes: list[int]) -> bool:
+    if constant(s) is not None:
+        return True
+    return s.op == "expand" and all(s.src[0].shape[i] == 1 for i in axes)
 
 
 def _gathered(s: Node, indices: list[Node], shape: Shape) -> Node:

@@ -18,7 +18,7 @@ from flambeau.compiler.fold import constant
 from flambeau.compiler.node import Node, elementwise, reduce_
 from flambeau.compiler.rewrite import Rule
 
-_RESHAPERS = frozenset(("reshape", "permute"))
+_VIEWS = frozenset(("reshape", "permute", "expand", "mark"))
 
 
 # -- matching ------------------------------------------------------------------------------------
@@ -147,8 +147,7 @@ def exp_minus_one(n: Node) -> Node | None:
 
 def _shifted(x: Node) -> bool:
     """Has a maximum been taken off x already?"""
-    while x.op in _RESHAPERS or x.op == "expand":
-        x = x.src[0]
+    x = _bare(x)
     if x.op != "sub":
         return False
     m = _bare(x.src[1])
@@ -158,15 +157,19 @@ def _shifted(x: Node) -> bool:
 
 
 def _bare(n: Node) -> Node:
-    while n.op in _RESHAPERS or n.op == "expand":
+    while n.op in _VIEWS:
         n = n.src[0]
     return n
 
 
 def _finite_max(x: Node, axes: tuple[int, ...]) -> Node:
-    """max(x), but 0 where that is infinite: inf - inf would be NaN."""
+    """max(x), but 0 where that is infinite: inf - inf would be NaN.
+
+    Behind a mark that stops gradients: a shift changes nothing, so nothing depends on it.
+    """
     m = reduce_("max", x, axes)
-    return where(unary("isinf", m), like(m, 0), m)
+    shift = where(unary("isinf", m), like(m, 0), m)
+    return N.node("mark", m.dtype, m.shape, (shift,), 0)
 
 
 def _sum_of_exp(n: Node) -> Node | None:
@@ -176,20 +179,26 @@ def _sum_of_exp(n: Node) -> Node | None:
     return None if _shifted(n.src[0].src[0]) or 0 in n.src[0].shape else n
 
 
+def _unshaped(n: Node) -> Node:
+    while n.op == "reshape":
+        n = n.src[0]
+    return n
+
+
+def _unscaled(n: Node) -> tuple[Node, float | None]:
+    """n as a sum and a positive constant factor, for the log of a mean."""
+    if n.op in ("mul", "div"):
+        for total, c in (n.src, n.src[::-1])[: 1 if n.op == "div" else 2]:
+            scale = constant(c)
+            if scale is not None and 0 < scale < math.inf:
+                return _unshaped(total), scale if n.op == "mul" else 1 / scale
+    return n, None
+
+
 def log_of_sum_of_exps(n: Node) -> Node | None:
     """log(sum(exp x)) -> m + log(sum(exp(x - m))), m the finite maximum."""
-    total = n.src[0]
-    while total.op == "reshape":
-        total = total.src[0]
-    scale = None
-    if total.op in ("mul", "div"):  # log of a mean
-        scale = constant(total.src[1])
-        if scale is None or not 0 < scale < math.inf:
-            return None
-        scale = scale if total.op == "mul" else 1 / scale
-        total = total.src[0]
-    total = _sum_of_exp(total)  # type: ignore[assignment]
-    if total is None:
+    total, scale = _unscaled(_unshaped(n.src[0]))
+    if _sum_of_exp(total) is None:
         return None
     x, axes = total.src[0].src[0], total.arg
     m = _finite_max(x, axes)

@@ -7,6 +7,7 @@ Python floats are run-time arguments, so a new learning rate compiles nothing.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import sys
 import time
@@ -114,34 +115,9 @@ class Variant(Inspected):
         self.donated = {j for j in self.alias if j >= 0}
         self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
         self.scalars = [s.arg for s in request.scalars]
-        tensors = all(isinstance(v, Tensor) and not v.requires_grad for v in values)
-        self.expected = [(v.dtype, v.shape) for v in values] if tensors else None
-        self.plain = (tensors and not self.state_of and not self.fixed and not self.scalars
-                      and not self.written and self.executable.plain)
-        self.single = isinstance(self.spec, int) and len(self.outs) == 1
+        self.quick = self._quick(values)
         for draw in reversed([s for s in self.scalars if isinstance(s, Draw)]):
             draw.generator.draws = min(draw.generator.draws, int(draw.value) - 1)  # none was used
-
-    def accepts(self, values: tuple[Any, ...]) -> bool:
-        """A quick yes for plain computed tensors of this signature; no means: look closer."""
-        expected = self.expected
-        if expected is None or len(values) != len(expected):
-            return False
-        for v, (dtype, shape) in zip(values, expected):
-            if (type(v) is not Tensor or v.shape != shape or v.dtype is not dtype
-                    or v._view is not None or v._storage.node.op != "buffer"):
-                return False
-        return True
-
-    def quick(self, values: tuple[Any, ...]) -> Any:
-        """`run` for accepted arguments of a program without state or other numbers."""
-        addresses = [values[place]._storage.node.arg.address for _, place in self.argument_of]
-        made = [memory.allocate(nbytes) for _, _, nbytes in self.outs]
-        self.executable.run_plain(addresses, made)
-        if self.single:
-            dtype, shape, _ = self.outs[0]
-            return result(nd.buffer(dtype, shape, made[0]))
-        return self.deliver(made)
 
     def run(self, values: tuple[Any, ...]) -> Any:
         """Calls the program on concrete arguments."""
@@ -153,6 +129,38 @@ class Variant(Inspected):
         except execute.ProgramError as error:
             raise door.located(error, self.request) from None
         return self.deliver(made)
+
+    def _quick(self, values: tuple[Any, ...]) -> Callable[..., Any] | None:
+        """For a function of plain tensors to one tensor: the call with all loops written out.
+
+        The made function gives NotImplemented when its arguments need the long way.
+        """
+        tensors = values and all(isinstance(v, Tensor) and not v.requires_grad for v in values)
+        if not (tensors and self.executable.plain and isinstance(self.spec, int)
+                and len(self.outs) == 1 and len(self.argument_of) == len(self.sources)):
+            return None
+        names = [f"t{i}" for i in range(len(values))]
+        checks = " or ".join(
+            f"type({n}) is not Tensor or {n}.shape != shape{i} or {n}.dtype is not dtype{i} or "
+            f"{n}._view is not None or {n}._storage.node.op != 'buffer'"
+            for i, n in enumerate(names))
+        addresses = ", ".join(f"{names[place]}._storage.node.arg.address"
+                              for _, place in self.argument_of)
+        source = (f"def quick({', '.join(names)}):\n"
+                  f"    if {checks}:\n        return NotImplemented\n"
+                  f"    made = allocate({self.outs[0][2]})\n"
+                  f"    table = Table({addresses}, made.address)\n"
+                  f"    call(addressof(table), status, None)\n"
+                  f"    return result(buffer(out_dtype, out_shape, made))\n")
+        scope: dict[str, Any] = {
+            "Tensor": Tensor, "allocate": memory.allocate, "Table": self.executable.table_type,
+            "call": self.executable.functions[0], "addressof": ctypes.addressof, "result": result,
+            "status": self.executable.status_address, "buffer": nd.buffer,
+            "out_dtype": self.outs[0][0], "out_shape": self.outs[0][1]}
+        for i, v in enumerate(values):
+            scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}
+        exec(source, scope)
+        return scope["quick"]  # type: ignore[no-any-return]
 
     def gather(self, values: tuple[Any, ...]) -> list[Node]:
         """The buffer leaf behind every input, state as it is now."""
@@ -240,11 +248,14 @@ class Compiled:
         self.name = getattr(fn, "__name__", type(fn).__name__)
         self.variants: dict[Any, Variant] = {}
         self.last: Variant | None = None
+        self.quick: Callable[..., Any] | None = None  # of the latest variant
+        self.arity = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        last = self.last
-        if not kwargs and last is not None and last.accepts(args):
-            return last.quick(args) if last.plain else last.run(args)
+        if self.quick is not None and not kwargs and len(args) == self.arity:
+            found = self.quick(*args)
+            if found is not NotImplemented:
+                return found
         values = (*args, *kwargs.values()) if kwargs else args
         if any(isinstance(v, np.ndarray) for v in values):
             args = tuple(map(_from_array, args))
@@ -261,7 +272,7 @@ class Compiled:
             found = Variant(self.fn, args, kwargs, self.name)
             found.reason = self._reason(key)
             self.variants[key] = found
-        self.last = found
+        self.last, self.quick, self.arity = found, found.quick, len(args)
         return found
 
     def _reason(self, key: Any) -> str:

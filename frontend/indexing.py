@@ -45,13 +45,12 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """x[index]: a view for ints, slices, None and Ellipsis, else a gathered copy."""
     if type(index) is int:
         return _row(x, index)
-    view, arrays, place, _ = _parse(x, index)
+    view, arrays, place = _parse(x, index)
     if not arrays:
         return view
-    moved, order = _lead(view, arrays)
+    moved, _ = _lead(view, arrays)
     found = _located("gather", N.node("gather", x.dtype, _gathered(moved, arrays),
                                       (moved, *arrays.values())))
-    del order
     return derive(_settle(found, arrays, place), view)
 
 
@@ -66,7 +65,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     if mask is not None and v.ndim <= x.ndim - mask.ndim:
         _fill_mask(x, mask, v)
         return
-    view, arrays, place, _ = _parse(x, index)
+    view, arrays, place = _parse(x, index)
     if not arrays:
         _check_fits(v, view.shape)
         assign("setitem", view, v)
@@ -74,6 +73,8 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     moved, order = _lead(view, arrays)
     target = _gathered(moved, arrays)
     lines = _unsettle(_fit(v, _placed(target, arrays, place)), arrays, place)
+    if 0 in lines.shape:
+        return
     n = _located("scatter", N.node("scatter", x.dtype, moved.shape,
                                    (moved, lines, *arrays.values()), "set"))
     write(view, N.permute(n, inverse(order)), needs_grad(v, view))
@@ -143,7 +144,7 @@ def _located(name: str, n: Node) -> Node:
     return n
 
 
-Parsed = tuple[Tensor, dict[int, Node], int | None, bool]
+Parsed = tuple[Tensor, dict[int, Node], int | None]
 
 
 def _parse(x: Tensor, index: Any) -> Parsed:
@@ -184,7 +185,7 @@ def _parse(x: Tensor, index: Any) -> Parsed:
     view = look(view, "reshape", tuple(shape)) if tuple(shape) != view.shape else view
     nodes = _broadcast_arrays(arrays) if arrays else {}
     adjacent = bool(runs) and runs[-1] - runs[0] == len(runs) - 1
-    return view, nodes, min(nodes) if adjacent else None, advanced
+    return view, nodes, min(nodes) if adjacent else None
 
 
 def _slice_range(part: slice, extent: int) -> tuple[int, int, int]:

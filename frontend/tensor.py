@@ -435,6 +435,8 @@ def check_writable(name: str, t: Tensor) -> None:
 
 def write(t: Tensor, value: Node, requires: bool = False) -> Tensor:
     """The storage's new value, with `value` where t looks."""
+    if 0 in t.shape:
+        return t
     storage, view = t._storage, t._view
     if view is not None and view.steps:
         base = storage.node

@@ -51,11 +51,6 @@ class Executable:
         self.status = (ctypes.c_char * 8)()
         self.status_address = ctypes.addressof(self.status)
 
-    def run_plain(self, inputs: list[int], outputs: list[memory.Buffer]) -> None:
-        """`run` for a program that is `plain`: the shortest way to the machine code."""
-        table = self.table_type(*inputs, *[b.address for b in outputs])
-        self.functions[0](ctypes.addressof(table), self.status_address, None)
-
     def run(self, inputs: Sequence[int], outputs: Sequence[int],
             scalars: Sequence[float | int | bool] = ()) -> None:
         """Runs on these addresses. Raises ProgramError when an index was out of range."""

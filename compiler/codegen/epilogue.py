@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flambeau.compiler.codegen import lanes as lane
 from flambeau.compiler.codegen import loops
 from flambeau.compiler.codegen.contraction import Store
 from flambeau.compiler.codegen.emit import Block, Type, Value
@@ -113,16 +112,3 @@ def _vectors(block: Block, buffer: Buffer, grid: Grid, batch: list[Value], m: li
         value = inner.load(type, address, size)  # the buffer is padded: a whole load is safe
         store(inner, batch, m, [*outer, middle], value, mask)
     loops.branch(block, block.cmp("slt", middle, high), tail)
-
-
-def emit_transpose(block: Block, source: Buffer, target: Buffer, rows: int | Value,
-                   columns: int | Value) -> None:
-    """target[column][row] = source[row][column], in squares of lanes; both are padded to lanes."""
-    lanes = source.type.lanes
-    symbol = lane.transposer(block.module, source.type)
-
-    def square(inner: Block, i: Value, j: Value) -> None:
-        inner.call(symbol, None, source.address(inner, i, j), loops.index(source.pitch),
-                   target.address(inner, j, i), loops.index(target.pitch))
-    loops.loop(block, 0, rows, lanes, lambda inner, i: loops.loop(
-        inner, 0, columns, lanes, lambda deep, j: square(deep, i, j)))

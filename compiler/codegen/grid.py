@@ -50,7 +50,7 @@ class Grid:
     """Tiles of a side. extents, strides: cells along each axis and their distance in the operand.
 
     axes: the side's true extents. flat: lanes run on through all axes (a packed operand), so there
-    is one axis of cells.
+    is one axis of cells. padded: the edge tile is as large as the others, its panel filled up.
     """
 
     axes: tuple[int, ...]
@@ -60,6 +60,7 @@ class Grid:
     step: int
     width: int = 1
     flat: bool = False
+    padded: bool = False
 
     @property
     def trail(self) -> int:
@@ -82,6 +83,8 @@ class Grid:
     @property
     def edge_cells(self) -> int:
         """Cells of the last tile along the split axis."""
+        if self.padded:
+            return self.cells
         return (self.extents[self.split] - (self.per_line - 1) * self.step) * self.trail
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from flambeau.compiler.codegen import loops
-from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Type, Value
+from flambeau.compiler.codegen.emit import Block, Type, Value
+
+BLOCK = 4  # lanes and rows of the squares that are transposed in registers
 
 
 def transpose(block: Block, rows: list[Value]) -> list[Value]:
@@ -22,59 +24,47 @@ def transpose(block: Block, rows: list[Value]) -> list[Value]:
     return rows
 
 
-def totals(block: Block, vectors: list[Value]) -> Value:
-    """Lane i of the result is the sum of the lanes of vectors[i]; as many vectors as lanes.
+def emit_transpose(block: Block, type: Type, source: Value, from_pitch: int, target: Value,
+                   to_pitch: int, rows: Value | int, columns: Value | int) -> None:
+    """target[j][i] = source[i][j] in memory, both padded to multiples of BLOCK.
 
-    Vectors are added in pairs while they halve, so n sums cost about 2n operations, not n log n.
+    Small blocks in a loop: as fast as whole registers, whose shuffles take LLVM very long.
     """
-    lanes = len(vectors)
-    distance = lanes // 2
-    while distance:
-        same = [x + (lanes if x & distance else 0) for x in range(lanes)]
-        other = [(x ^ distance) + (lanes if x & distance else 0) for x in range(lanes)]
-        half = len(vectors) // 2
-        vectors = [block.add(block.shuffle(a, b, same), block.shuffle(a, b, other))
-                   for a, b in zip(vectors[:half], vectors[half:])]
-        distance //= 2
-    return vectors[0]
+    side = min(BLOCK, type.lanes)
+    part, one, size = type.with_lanes(side), type.with_lanes(1), type.bits // 8
+
+    def square(inner: Block, i: Value, j: Value) -> None:
+        left = inner.gep(source, one, loops.add(inner, loops.mul(inner, i, from_pitch), j))
+        right = inner.gep(target, one, loops.add(inner, loops.mul(inner, j, to_pitch), i))
+        lines = [inner.load(part, inner.gep(left, one, loops.index(q * from_pitch)), size)
+                 for q in range(side)]
+        for q, line in enumerate(transpose(inner, lines)):
+            inner.store(line, inner.gep(right, one, loops.index(q * to_pitch)), size)
+    loops.loop(block, 0, rows, side, lambda inner, i: loops.loop(
+        inner, 0, columns, side, lambda deep, j: square(deep, i, j)))
 
 
-def transposer(module: Module, type: Type) -> str:
-    """The symbol of void(ptr source, i64 pitch, ptr target, i64 pitch): a square transposed.
+def emit_sums(block: Block, type: Type, source: Value, target: Value, count: int) -> None:
+    """target[i] = the sum of the lanes of vector source[i], for count vectors, both padded."""
+    side, size = min(BLOCK, type.lanes), type.bits // 8
+    part, one = type.with_lanes(side), type.with_lanes(1)
 
-    Pitches in elements. One function serves the whole module: inline copies of it would be most of
-    a kernel's compile time.
-    """
-    symbol = f"fb_transpose_{type.mangled}"
-    if symbol not in module.definitions:
-        f = Function(module, symbol, None, [("source", PTR, ""), ("from", I64, ""),
-                                            ("target", PTR, ""), ("to", I64, "")],
-                     _attributes(module, type), linkage="internal")
-        block, one, size = f.entry, type.with_lanes(1), type.bits // 8
-        rows = [block.load(type, block.gep(f[0], one, loops.mul(block, f[1], i)), size)
-                for i in range(type.lanes)]
-        for i, row in enumerate(transpose(block, rows)):
-            block.store(row, block.gep(f[2], one, loops.mul(block, f[3], i)), size)
-        f.ret(block)
-        f.finish()
-    return symbol
+    def few(inner: Block, i: Value) -> None:
+        vectors = [inner.load(type, inner.gep(source, type, loops.add(inner, i, q)), size)
+                   for q in range(side)]
+        columns = transpose(inner, [_narrow(inner, v, side) for v in vectors])
+        total = columns[0]
+        for column in columns[1:]:
+            total = inner.add(total, column)
+        assert total.type == part
+        inner.store(total, inner.gep(target, one, i), size)
+    loops.loop(block, 0, count, side, few)
 
 
-def summer(module: Module, type: Type) -> str:
-    """The symbol of void(ptr source, ptr target): the lane sums of `lanes` vectors, in a row."""
-    symbol = f"fb_lane_sums_{type.mangled}"
-    if symbol not in module.definitions:
-        f = Function(module, symbol, None, [("source", PTR, ""), ("target", PTR, "")],
-                     _attributes(module, type), linkage="internal")
-        block, size = f.entry, type.bits // 8
-        vectors = [block.load(type, block.gep(f[0], type, loops.index(i)), size)
-                   for i in range(type.lanes)]
-        block.store(totals(block, vectors), f[1], size)
-        f.ret(block)
-        f.finish()
-    return symbol
-
-
-def _attributes(module: Module, type: Type) -> str:
-    bits = max(128, type.lanes * type.bits)
-    return module.attribute_group(f'noinline nounwind "prefer-vector-width"="{bits}"')
+def _narrow(block: Block, vector: Value, lanes: int) -> Value:
+    """Adds halves until `lanes` are left."""
+    while vector.type.lanes > lanes:
+        half = vector.type.lanes // 2
+        vector = block.add(block.shuffle(vector, vector, list(range(half))),
+                           block.shuffle(vector, vector, list(range(half, 2 * half))))
+    return vector

@@ -346,7 +346,7 @@ def _phases(k: Kernel, nest: Nest) -> list[Phase]:
 class Loop:
     """A counted loop begin, begin+step ... < end, entered only if it has work."""
 
-    def __init__(self, b: Block, begin: Value, end: Value, step: int,
+    def __init__(self, b: Block, begin: Value, end: Value, step: int | Value,
                  carried: list[tuple[Type, Value]], sure: bool) -> None:
         self.outside, self.end, self.step = b, end, step
         self.names = [b.names.fresh(p) for p in ("pre", "loop", "latch", "done")]
@@ -374,7 +374,8 @@ class Loop:
         b, (pre, head, latch, done) = self.outside, self.names
         b.branch(latch)
         b.label(latch)
-        after = b.op("add nsw", self.var, const(I64, self.step))
+        step = const(I64, self.step) if isinstance(self.step, int) else self.step
+        after = b.op("add nsw", self.var, step)
         b.branch_if(b.cmp("slt", after, self.end), head, done)
         pairs = [(self.var, self.begin, after), *zip(self.carried, self.initial, following)]
         for v, start, then in pairs:
@@ -409,6 +410,8 @@ class _Writer:
             self._phases(b)
         elif chunks == 1:
             self._outer(b, 0)
+        elif self.low.target.kind == "cuda":
+            self._position_of_thread(b, shared)
         elif len(shared) == 1:
             begin, end = self._range(b, grain, shared[0].extent)
             self._level(b, 0, begin, end, sure=True)
@@ -420,6 +423,8 @@ class _Writer:
     def _share(self) -> tuple[list[ix.Var], int, int]:
         """(outermost variables the threads share, chunks, elements of them a chunk)."""
         nest = self.nest
+        if self.low.target.kind == "cuda":  # a chunk is one position, and a thread's work
+            return list(nest.outer), math.prod(v.extent for v in nest.outer), 1
         total = nest.unit_ns * math.prod(v.extent for v in nest.outer + nest.inner)
         total *= max(1, len(nest.phases))
         if total < SERIAL_NS or not nest.outer:
@@ -461,6 +466,18 @@ class _Writer:
         self._outer(loop.body, len(shared))
         loop.finish([])
         self.low.forget(0)
+
+    def _position_of_thread(self, b: Block, shared: list[ix.Var]) -> None:
+        """The chunk's number is the position: one element of the outer space."""
+        rest = self.fn[1]
+        for i, v in enumerate(shared):
+            step = const(I64, math.prod(w.extent for w in shared[i + 1:]))
+            last = i + 1 == len(shared)
+            self.low.vars[v] = rest if last else b.op("udiv", rest, step)
+            rest = rest if last else b.op("urem", rest, step)
+        for v in shared:
+            self.low.open(v.level, b)
+        self._phases(b)
 
     def _outer(self, b: Block, level: int) -> None:
         """Loops from `level` inwards over all their values."""

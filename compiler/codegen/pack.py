@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from flambeau.compiler.codegen import lanes as lane
 from flambeau.compiler.codegen import loops
 from flambeau.compiler.codegen.contraction import Operand
-from flambeau.compiler.codegen.emit import Block, Type, Value
+from flambeau.compiler.codegen.emit import Block, Type, Value, const
 from flambeau.compiler.codegen.grid import Grid
 
 
@@ -30,12 +30,18 @@ class Packing:
     k: tuple[tuple[int, int], ...]
     pitch: int
     type: Type  # a full vector of the accumulator type
+    padded: bool = False  # the edge tile is filled up with whatever is harmless
     scattered: bool = False
     axes: tuple[tuple[int, int], ...] = ()
 
     @property
     def lanes(self) -> int:
         return self.type.lanes
+
+    @property
+    def side(self) -> int:
+        """Lanes and rows of the squares transposed."""
+        return min(lane.BLOCK, self.lanes)
 
     @property
     def depth(self) -> int:
@@ -49,15 +55,15 @@ class Packing:
         """copy, transpose or scalar."""
         if not self.scattered and self.cells.offsets(False) == list(range(self.cells.cells)):
             return "copy"
-        return "transpose" if self.k[-1][1] == 1 and self.k[-1][0] >= self.lanes else "scalar"
+        return "transpose" if self.k[-1][1] == 1 and self.k[-1][0] >= self.side else "scalar"
 
 
-def emit_panel(block: Block, p: Packing, source: Operand, base: Value, tile: Value, panel: Value,
-               square: Value) -> None:
-    """Packs one tile, over all of k, to memory at `panel`; square: stack for lanes vectors."""
+def emit_panel(block: Block, p: Packing, source: Operand, base: Value, tile: Value,
+               panel: Value) -> None:
+    """Packs one tile, over all of k, to memory at `panel`."""
     def variant(inner: Block, edge: bool) -> None:
         valid = p.cells.edge_cells if edge else p.cells.cells
-        _Panel(p, source, panel, base, tile, valid, square).emit(inner)
+        _Panel(p, source, panel, base, tile, valid).emit(inner)
 
     if not p.cells.has_edge:
         variant(block, False)
@@ -77,8 +83,12 @@ class _Panel:
     panel: Value
     base: Value
     tile: Value
-    valid: int
-    square: Value  # stack memory for one square of vectors
+    valid: int  # cells that exist
+
+    @property
+    def filled(self) -> int:
+        """Cells that are read: with padding, those beyond the end too."""
+        return self.p.cells.cells if self.p.padded else self.valid
 
     def emit(self, block: Block) -> None:
         line = {"copy": self._copy, "scalar": self._scalar, "transpose": self._transpose}
@@ -123,9 +133,10 @@ class _Panel:
 
         def body(inner: Block, i: Value) -> None:
             at = loops.add(inner, where, loops.mul(inner, i, stride))
-            for cell in range(0, self.valid, lanes):
+            for cell in range(0, self.filled, lanes):
                 mask = loops.first_lanes(self.valid - cell, lanes)
-                value = self.source.load(inner, loops.add(inner, at, cell), lanes, mask)
+                value = self.source.load(inner, loops.add(inner, at, cell), lanes, mask) \
+                    if cell < self.valid else const(self.p.type, 0)
                 inner.store(value, self._address(inner, loops.add(inner, linear, i), cell),
                             self.p.type.bits // 8)
         loops.loop(block, 0, extent, 1, body)
@@ -133,7 +144,8 @@ class _Panel:
     def _scalar(self, block: Block, extent: int, offset: Value, stride: int,
                 linear: Value) -> None:
         def cell(outer: Block, number: Value) -> None:
-            where = loops.add(outer, self._where(outer, number), offset)
+            which = loops.least(outer, number, self.valid - 1)
+            where = loops.add(outer, self._where(outer, which), offset)
 
             def step(inner: Block, i: Value) -> None:
                 at = loops.add(inner, where, loops.mul(inner, i, stride))
@@ -141,29 +153,38 @@ class _Panel:
                 inner.store(one, self._address(inner, loops.add(inner, linear, i), number),
                             self.p.type.bits // 8)
             loops.loop(outer, 0, extent, 1, step)
-        loops.loop(block, 0, self.valid, 1, cell)
+        loops.loop(block, 0, self.filled, 1, cell)
 
     def _transpose(self, block: Block, extent: int, offset: Value, _: int,
                    linear: Value) -> None:
-        """Squares of lanes cells by lanes steps; the last step square overlaps its neighbour."""
-        lanes = self.p.lanes
+        """Small squares, all cells of a few steps before the next; the last steps overlap."""
+        side = self.p.side
 
-        def steps(inner: Block, i: Value) -> None:
-            first = loops.least(inner, i, extent - lanes)
-            loops.loop(inner, 0, self.valid, lanes, lambda deep, cell: self._square(
-                deep, cell, loops.add(deep, offset, first), loops.add(deep, linear, first)))
-        loops.loop(block, 0, extent, lanes, steps)
+        def steps(outer: Block, start: Value) -> None:
+            stop = loops.least(outer, loops.add(outer, start, self.p.lanes), extent)
 
-    def _square(self, block: Block, cell: Value, offset: Value, linear: Value) -> None:
-        type, size = self.p.type, self.p.type.bits // 8
+            def cells(middle: Block, cell: Value) -> None:
+                where = [loops.add(middle, self._where(middle, self._clamped(middle, cell, q)),
+                                   offset) for q in range(side)]
 
-        def row(inner: Block, q: Value) -> None:
-            which = loops.add(inner, cell, q)
-            if self.valid % type.lanes:
-                which = loops.least(inner, which, self.valid - 1)
-            at = loops.add(inner, self._where(inner, which), offset)
-            value = self.source.load(inner, at, type.lanes, None)
-            inner.store(value, inner.gep(self.square, type, q), size)
-        loops.loop(block, 0, type.lanes, 1, row)
-        block.call(lane.transposer(block.module, type), None, self.square, loops.index(type.lanes),
-                   self._address(block, linear, cell), loops.index(self.p.pitch))
+                def square(inner: Block, i: Value) -> None:
+                    first = loops.least(inner, i, extent - side)
+                    self._square(inner, where, first, self._address(
+                        inner, loops.add(inner, linear, first), cell))
+                loops.loop(middle, start, stop, side, square)
+            loops.loop(outer, 0, self.filled, side, cells)
+        loops.loop(block, 0, extent, self.p.lanes, steps)
+
+    def _clamped(self, block: Block, cell: Value, q: int) -> Value:
+        which = loops.add(block, cell, q)
+        return loops.least(block, which, self.valid - 1) \
+            if self.filled % self.p.side or self.filled > self.valid else which
+
+    def _square(self, block: Block, where: list[Value], first: Value, address: Value) -> None:
+        """`side` cells by `side` steps of k from `first` on."""
+        type = self.p.type
+        rows = [self.source.load(block, loops.add(block, w, first), self.p.side, None)
+                for w in where]
+        for k, line in enumerate(lane.transpose(block, rows)):
+            place = block.gep(address, type.with_lanes(1), loops.index(k * self.p.pitch))
+            block.store(line, place, type.bits // 8)

@@ -20,6 +20,7 @@ from flambeau.compiler.codegen.pack import Packing
 from flambeau.compiler.codegen.tiled import SidePlan, Tiling
 from flambeau.compiler.target import Target
 
+VARIANT = 100  # cycles of one run that a multiply-add in a further variant of the tile may cost
 LATENCY = 8  # independent sums that keep the multiply-adders busy
 SMALL = 200e3  # cycles below which a kernel is one chunk (about 60 us)
 CHUNK = 100e3  # cycles a chunk should have (about 30 us)
@@ -112,6 +113,8 @@ def vector_grids(g: Group, most: int, lanes: int, packed: bool) -> Iterator[Grid
         cells = -(-g.elements // lanes)
         for split, step in boxes((cells,), most):
             yield Grid(g.extents, (cells,), (0,), split, step, lanes, flat=True)
+            if cells % step:
+                yield Grid(g.extents, (cells,), (0,), split, step, lanes, flat=True, padded=True)
         return
     extents = (*g.extents[:-1], -(-g.extents[-1] // lanes))
     strides = (*g.strides[:-1], g.strides[-1] * lanes)
@@ -132,6 +135,13 @@ def tile_cycles(rows: Grid, columns: Grid) -> float:
         for q, v in variants(columns):
             total += n * q * (max(r * v, r + v, LATENCY) + 1)
     return total
+
+
+def variant_cycles(rows: Grid, columns: Grid) -> float:
+    """What compiling the second and further sizes of tile is worth, in cycles of one run."""
+    sizes = [{g.cells, g.edge_cells} if g.has_edge else {g.cells} for g in (rows, columns)]
+    cells = sum(r * v for r in sizes[0] for v in sizes[1])
+    return VARIANT * (cells - rows.cells * columns.cells)
 
 
 def register_tiles(target: Target) -> list[tuple[int, int]]:
@@ -172,8 +182,12 @@ def simple_cycles(c: Contraction, target: Target) -> float:
     b, m, n, k = c.sizes
     last = c.n[-1] if c.n else Axis(1, 0, 0)
     lanes = target.lanes(c.itemsize) if (last.b or 0) in (0, 1) else 1
-    vectors = b * m * n // max(1, last.extent) * -(-last.extent // lanes)
-    return vectors * (k * (2.5 + c.a_cost + c.b_cost) + 6)
+    per_line = -(-last.extent // lanes)
+    vectors = b * m * n // max(1, last.extent) * per_line
+    step = (1.5 if per_line >= 4 else 2.2) + c.a_cost + c.b_cost
+    if m * b > 1 and n * k * c.itemsize > target.l1:  # B is read again for each row
+        step *= 2.5
+    return vectors * (k * step + 3)
 
 
 def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[int, ...],
@@ -188,6 +202,7 @@ def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[in
         for columns in vector_grids(v, vectors, lanes, packed):
             for rows in scalar_grids(r, most):
                 cycles = tile_cycles(rows, columns) + 1e-3 * rows.tiles * columns.tiles
+                cycles += variant_cycles(rows, columns) / (size(c.k) * size(c.batch))
                 if best is None or cycles < best[0]:
                     best = (cycles, rows, columns)
     if best is None:
@@ -209,6 +224,7 @@ def outer_cycles(t: Tiling, target: Target, r: Group, v: Group) -> float:
     total = batches * each * k + batches * pairs * rounds * (24 + 3 * cells)
     total += batches * r.elements * v.elements / t.lanes * (10 if t.swapped else 4)
     total += batches * k * pairs * direct_penalty(t, target, r, v)
+    total += variant_cycles(rows, columns)
     for side, g, copies in zip((t.rows, t.columns), (r, v), t.panel_batches):
         if side.packing:
             total += copies * pack_cycles(side.packing, g, target)
@@ -267,6 +283,7 @@ def _inner(c: Contraction, target: Target, m: Group, n: Group,
             for columns in scalar_grids(n, min(room, 12)) if room else ():
                 cycles = tile_cycles(rows, columns) * (steps + math.prod(ks[:-1]) * 0.3)
                 cycles += rows.tiles * columns.tiles * (30 + 4 * rows.cells * columns.cells)
+                cycles += variant_cycles(rows, columns) / size(c.batch)
                 if best is None or cycles < best[0]:
                     best = (cycles, rows, columns)
     if best is None:
@@ -311,9 +328,9 @@ def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: 
     flat, strides = merged(g.extents or (1,), g.strides or (0,))
     pitch = grid.cells * lanes
     if len(flat) == 1:
-        return Packing(Grid(flat, flat, strides, 0, pitch), k, pitch, type)
+        return Packing(Grid(flat, flat, strides, 0, pitch), k, pitch, type, grid.padded)
     cells = Grid((g.elements,), (g.elements,), (1,), 0, pitch)
-    return Packing(cells, k, pitch, type, scattered=True, axes=tuple(zip(flat, strides)))
+    return Packing(cells, k, pitch, type, grid.padded, scattered=True, axes=tuple(zip(flat, strides)))
 
 
 def blocked(t: Tiling, target: Target) -> Tiling:

@@ -162,8 +162,6 @@ Emit = Callable[[Block, Scene], Callable[[Block, Value], None]]
 
 def _packer(t: Tiling, side: SidePlan, place: int) -> Emit:
     def prepare(_: Block, scene: Scene) -> Callable[[Block, Value], None]:
-        square = _stack(scene, t, t.lanes * t.lanes)
-
         def item(block: Block, number: Value) -> None:
             tiles = side.grid.tiles
             tile = loops.modulo(block, number, tiles)
@@ -171,8 +169,7 @@ def _packer(t: Tiling, side: SidePlan, place: int) -> Emit:
             base = loops.dot(block, batch, side.batch)
             panel = _at(block, scene.scratch, place, loops.mul(block, number, side.panel), t)
             assert side.packing
-            pack.emit_panel(block, side.packing, scene.operands[side.operand], base, tile, panel,
-                            square)
+            pack.emit_panel(block, side.packing, scene.operands[side.operand], base, tile, panel)
         return item
     return prepare
 
@@ -280,8 +277,9 @@ def _finish(block: Block, t: Tiling, scene: Scene, place: _Place, buffer: epilog
     rows = epilogue.span(block, t.rows.grid, *place.rows)
     columns = epilogue.span(block, t.columns.grid, *place.columns)
     if flipped:
-        epilogue.emit_transpose(block, buffer, flipped, loops.sub(block, rows.stop, rows.first),
-                                loops.sub(block, columns.stop, columns.first))
+        lanes.emit_transpose(block, t.type, buffer.pointer, buffer.pitch, flipped.pointer,
+                             flipped.pitch, loops.sub(block, rows.stop, rows.first),
+                             loops.sub(block, columns.stop, columns.first))
         buffer, rows, columns = flipped, columns, rows
     epilogue.emit_stores(block, buffer, rows, columns, place.batch, t.masks, scene.store)
 
@@ -380,8 +378,9 @@ class _Item:
     def _outer(self, block: Block, rows: Side, columns: Side, axes: list[KAxis], row: Value,
                column: Value) -> None:
         t, width = self.t, len(columns.offsets)
-        places = [self.buffer.address(block, loops.add(block, row, i),
-                                      loops.add(block, column, j * t.lanes))
+        first = self.buffer.address(block, row, column)
+        places = [block.gep(first, t.type.with_lanes(1),
+                            loops.index(i * self.buffer.pitch + j * t.lanes))
                   for i in range(len(rows.offsets)) for j in range(width)]
         zero = const(t.type, 0)
         sums = [zero if self._single else block.load(t.type, p, t.itemsize) for p in places]
@@ -399,21 +398,13 @@ class _Item:
         for i, vector in enumerate(sums):
             address = block.gep(self.lines, t.type, loops.index(i))
             block.store(vector, address, t.itemsize)
-        self._across(block, len(sums))
+        lanes.emit_sums(block, t.type, self.lines, self.lines, len(sums))
         width = len(columns.offsets)
         for i in range(len(rows.offsets)):
             line = t.type.with_lanes(width)
             source = block.gep(self.lines, t.type.with_lanes(1), loops.index(i * width))
             address = self.buffer.address(block, loops.add(block, row, i), column)
             block.store(block.load(line, source, t.itemsize), address, t.itemsize)
-
-    def _across(self, block: Block, count: int) -> None:
-        """Replaces `count` vectors by the sums of their lanes, side by side."""
-        assert self.lines
-        symbol = lanes.summer(block.module, self.t.type)
-        for at in range(0, count, self.t.lanes):
-            block.call(symbol, None, block.gep(self.lines, self.t.type, loops.index(at)),
-                       block.gep(self.lines, self.t.type.with_lanes(1), loops.index(at)))
 
 
 def _side(side: SidePlan, operand: Operand, base: Value, edge: bool) -> Side:

@@ -6,13 +6,12 @@ import random
 from collections.abc import Callable
 
 import numpy as np
-from graph_helpers import leaf
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.algebra import compare, iota, like, where
 from flambeau.compiler.differentiate import dot
 from flambeau.compiler.node import Node, elementwise, reduce_
+from graph_helpers import leaf
 
 UNARY = ["neg", "abs", "exp", "log", "sigmoid", "tanh", "softplus", "sqrt", "expm1", "log1p",
          "floor", "sign", "sin", "neg", "exp", "log"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
+from flambeau.compiler.loop import close
 from flambeau.compiler.ops import OPS, Conv
 from flambeau.runtime import memory, reference
 from flambeau.runtime.reference import evaluate
@@ -206,6 +207,16 @@ def test_conv_one_and_three_axes() -> None:
         np.testing.assert_allclose(value(n), slow_conv(x, w, g), atol=1e-12)
 
 
-def test_loop_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="loop"):
-        value(N.node("loop", dt.float64, (), (leaf(np.zeros(())),), None))
+def test_loop() -> None:
+    """A scan: the running sum of squares of rows, and every stage of it."""
+    start, rows = leaf(np.zeros(2)), leaf(np.arange(6.0).reshape(3, 2))
+    total, row = (N.node("param", dt.float64, (2,), (), ("test", i)) for i in range(2))
+    after = N.elementwise("add", total, N.elementwise("mul", row, row))
+    last, stages = close(3, [total, row], [start], [rows], [after], [after])
+    expected = np.cumsum(np.arange(6.0).reshape(3, 2) ** 2, axis=0)
+    assert (value(stages) == expected).all() and (value(last) == expected[-1]).all()
+
+
+def test_unknown_externs_say_so() -> None:
+    with pytest.raises(NotImplementedError, match="frob"):
+        value(N.node("extern", dt.float64, (), (leaf(np.zeros(())),), ("frob", ())))

@@ -22,12 +22,14 @@ from flambeau.compiler.algebra import (
     unary,
     where,
 )
+from flambeau.compiler.check import check
 from flambeau.compiler.differentiate import dot, gradients
 from flambeau.compiler.node import Node, elementwise, reduce_
 from flambeau.compiler.rewrite import rewrite
 from flambeau.compiler.simplify import holds, simplify, stabilise
 from flambeau.runtime.reference import evaluate
 from graph_helpers import leaf, text, value
+from random_graphs import RandomGraph
 
 AWKWARD = [0.0, -0.0, 1.0, -1.5, 2.5, np.inf, -np.inf, np.nan, 1e-3, -3.0, 0.5, 7.0]
 RNG = np.random.default_rng(5)
@@ -285,7 +287,7 @@ def exp(x: Node) -> Node:
     return unary("exp", x)
 
 
-MAX = "where(isinf(max(f, (1,))), 0, max(f, (1,)))"
+MAX = "mark(where(isinf(max(f, (1,))), 0, max(f, (1,))), 0)"
 SHIFT = f"sub(f, expand({MAX}, 3x4))"
 
 STABLE: list[Case] = [
@@ -568,3 +570,34 @@ def test_linear_time_and_no_recursion() -> None:
 def test_flip_of_flip() -> None:
     x = leaf(RNG.normal(size=(3, 4)))
     assert simplify([flip(flip(x, (0,)), (0,))])[0] is x
+
+
+@pytest.mark.parametrize("first", range(0, 240, 40))
+def test_random_graphs(first: int) -> None:
+    """Normal forms are legal, final, and worth the same."""
+    for seed in range(first, first + 40):
+        graph = RandomGraph(seed)
+        check(graph.roots, "growth")
+        found = simplify(graph.roots)
+        check(found, "simplify")
+        assert simplify(found) == found, seed
+        for x, y in zip(evaluate(graph.roots), evaluate(found)):
+            keep = np.abs(x) < 1e12
+            np.testing.assert_allclose(x[keep], y[keep], 1e-6, 1e-6, err_msg=str(seed))
+
+
+@pytest.mark.parametrize("first", range(1000, 1120, 40))
+def test_random_gradients(first: int) -> None:
+    """Differentiating the stable form gives what differentiating the spelling gives."""
+    for seed in range(first, first + 40):
+        graph = RandomGraph(seed, 10)
+        wrt = [n for n in graph.leaves if n.dtype.is_float]
+        before = gradients(graph.roots, [like(r, 1) for r in graph.roots], wrt)
+        roots = simplify(graph.roots)
+        after = gradients(roots, [like(r, 1) for r in roots], wrt)
+        check([g for g in before + after if g is not None], "gradients")
+        for w, a, b in zip(wrt, before, after):
+            x = np.zeros(w.shape) if a is None else value(a)
+            y = np.zeros(w.shape) if b is None else value(simplify([b])[0])
+            keep = np.abs(x) < 1e8
+            np.testing.assert_allclose(x[keep], y[keep], 1e-5, 1e-5, err_msg=str(seed))

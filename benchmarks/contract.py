@@ -19,8 +19,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ.pop("OPENBLAS_CORETYPE", None)
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compiler"))
 
-import numpy as np  # noqa: E402
-from contraction_bench import (  # noqa: E402
+import numpy as np
+from contraction_bench import (
     DTYPES,
     best,
     build,
@@ -30,19 +30,19 @@ from contraction_bench import (  # noqa: E402
     matmul,
     memory,
 )
-from flambeau.compiler.codegen import contract  # noqa: E402
-from flambeau.compiler.codegen.contract import Contraction  # noqa: E402
-from flambeau.compiler.codegen.emit import (  # noqa: E402
+from flambeau.compiler.codegen import contract
+from flambeau.compiler.codegen.contract import Contraction
+from flambeau.compiler.codegen.emit import (
     PTR,
     Function,
     Module,
     const,
     make_type,
 )
-from flambeau.compiler.codegen.loops import fold  # noqa: E402
-from flambeau.compiler.config import override  # noqa: E402
-from flambeau.compiler.target import Target  # noqa: E402
-from flambeau.runtime import jit  # noqa: E402
+from flambeau.compiler.codegen.loops import fold
+from flambeau.compiler.config import override
+from flambeau.compiler.target import Target
+from flambeau.runtime import jit
 
 Case = tuple[str, Contraction, str]
 

@@ -81,6 +81,6 @@ def _apply(op: str, src: list[np.ndarray]) -> np.ndarray | None:
     assert function is not None
     try:
         with np.errstate(all="ignore"):
-            return function(*src)
+            return np.asarray(function(*src))
     except TypeError:  # NumPy refuses, say, the negative of a bool
         return None

@@ -34,13 +34,17 @@ class Loop:
     condition: Node | None = None
     reverse: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_key", self._structure())
+        object.__setattr__(self, "_hash", hash(self._key))  # type: ignore[attr-defined]
+
     @property
     def results(self) -> tuple[Node, ...]:
         """The body's results in the order of the loop's outputs."""
         return self.carried + self.stacked
 
-    def key(self) -> tuple[object, ...]:
-        """The structure, for equality, hashing and digests."""
+    def _structure(self) -> tuple[object, ...]:
+        """What equality, hashing and digests look at."""
         number: dict[Node, int] = {}
         rows: list[object] = []
         roots = (*self.inputs, *self.results, *(() if self.condition is None
@@ -53,13 +57,13 @@ class Loop:
                 tuple(number[r] for r in roots), tuple(rows))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Loop) and (self is other or self.key() == other.key())
+        return isinstance(other, Loop) and (self is other or self._key == other._key)  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
-        return hash(self.key())
+        return self._hash  # type: ignore[attr-defined, no-any-return]
 
     def __repr__(self) -> str:
-        return f"Loop{self.key()!r}"
+        return f"Loop{self._key!r}"  # type: ignore[attr-defined]
 
 
 def placeholder(n: Node, i: int) -> Node:

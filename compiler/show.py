@@ -6,13 +6,10 @@ Numbers are places in a topological walk from the roots, so equal graphs print a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flambeau.compiler.node import Node, Scalar, decode, toposort
 from flambeau.compiler.ops import OPS
-
-if TYPE_CHECKING:
-    import networkx
 
 _COLOURS = {"leaf": "#dceaf7", "elementwise": "#e6f4d7", "movement": "#f3f3f3",
             "indexing": "#fbe3d0", "reduction": "#f9d9e0", "scan": "#f9d9e0",
@@ -84,13 +81,14 @@ def neighbourhood(n: Node, depth: int = 2) -> str:
     return "\n".join(line(m, number) for m in reversed(near))
 
 
-def to_networkx(roots: Iterable[Node]) -> networkx.MultiDiGraph[Any]:
-    """Nodes 0, 1, ... with op, dtype, shape, arg and label; edges source -> user with `operand`."""
-    import networkx  # lazily: half of the import time of everything else
+def to_networkx(roots: Iterable[Node]) -> Any:
+    """A MultiDiGraph: nodes 0, 1, ... with op, dtype, shape, arg, family and label; edges from
+    source to user, with the place as `operand`."""
+    import networkx  # type: ignore[import-untyped]  # lazily: it is slow to import
 
     order = toposort(list(roots))
     number = {n: i for i, n in enumerate(order)}
-    graph: networkx.MultiDiGraph[Any] = networkx.MultiDiGraph()
+    graph = networkx.MultiDiGraph()
     for n in order:
         graph.add_node(number[n], op=n.op, dtype=n.dtype.name, shape=n.shape, arg=argument(n),
                        family=OPS[n.op].family, label=f"{n.op} {kind(n)}")

@@ -106,9 +106,12 @@ def _groups(a: Shape, b: Shape) -> list[tuple[list[int], list[int]]]:
     """The shortest runs of axes of a and of b with as many elements each."""
     if 0 in a:
         return [(list(range(len(a))), list(range(len(b))))]
-    groups, i, j = [], 0, 0
+    groups: list[tuple[list[int], list[int]]] = []
+    i, j = 0, 0
     while i < len(a) or j < len(b):
-        old, new, left, right = [], [], 1, 1
+        old: list[int] = []
+        new: list[int] = []
+        left, right = 1, 1
         while not (old or new) or left != right:
             if i < len(a) and (left <= right or j == len(b)):
                 left, i = left * a[i], i + 1
@@ -153,7 +156,8 @@ def slice_of_concat(n: Node) -> Node | None:
     x = n.src[0]
     if x.op != "concat" or 0 in n.shape:
         return None
-    low, high = _ends(*n.arg[x.arg], n.shape[x.arg])
+    start, step = n.arg[x.arg]
+    low, high = _ends(start, step, n.shape[x.arg])
     begin = 0
     for part in x.src:
         end = begin + part.shape[x.arg]

@@ -222,6 +222,20 @@ def softmax(n: Node) -> Node | None:
     return div(shifted, N.expand(reduce_("sum", shifted, total.arg), x.shape))
 
 
+def ratio_of_exps(n: Node) -> Node | None:
+    """exp(a) / exp(b) -> exp(a - b), and exp(a) / (exp(a) + exp(b)) -> sigmoid(a - b)."""
+    e, t = n.src
+    if e.op != "exp":
+        return None
+    if t.op == "exp":
+        return unary("exp", sub(e.src[0], t.src[0]))
+    if t.op == "add" and e in t.src:
+        other = t.src[1] if t.src[0] is e else t.src[0]
+        if other.op == "exp":
+            return unary("sigmoid", sub(e.src[0], other.src[0]))
+    return None
+
+
 # -- sigmoid and its kin ---------------------------------------------------------------------------
 
 
@@ -296,7 +310,7 @@ STABLE: dict[str, tuple[Rule, ...]] = {
     "add": (exp_minus_one,),
     "sub": (exp_minus_one, one_minus),
     "mul": (exp_times_sigmoid,),
-    "div": (softmax, ratio_over_one_plus_exp, tanh_of_exps),
+    "div": (softmax, ratio_of_exps, ratio_over_one_plus_exp, tanh_of_exps),
     "pow": (power_of_one_plus_exp,),
     "sqrt": (sqrt_of_square,),
 }

@@ -15,8 +15,9 @@ from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
 from .creation import constant, number
-from .elementwise import float_operands, floating
+from .elementwise import eq, float_operands, floating
 from .recording import Operands, as_tensor, into
+from .reductions import all as all_
 from .tensor import Tensor, derive, read
 
 
@@ -340,13 +341,13 @@ def isclose(x: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_na
 def allclose(x: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8,
              equal_nan: bool = False) -> bool:
     """Are all elements `isclose`? A Python bool: forces. NumPy allclose."""
-    return bool(isclose(x, other, rtol, atol, equal_nan).all())
+    return bool(all_(isclose(x, other, rtol, atol, equal_nan)))
 
 
 def array_equal(x: Any, other: Any) -> bool:
     """Same shape and equal elements? A Python bool: forces. NumPy array_equal."""
     a, b = as_tensor("array_equal", x), as_tensor("array_equal", other)
-    return a.shape == b.shape and bool((a == b).all())
+    return a.shape == b.shape and bool(all_(eq(a, b)))
 
 
 def equal(x: Any, other: Any) -> bool:

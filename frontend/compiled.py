@@ -38,6 +38,13 @@ class Argument:
         self.number = number
         self.exported = False
 
+    @property
+    def address(self) -> int:
+        """There is none: raises RuntimeError."""
+        raise RuntimeError("compile: expected a function that only records operations, got one "
+                           "that asks for values (bool, float, print, numpy) while it is traced; "
+                           "use fb.where or fb.while_loop, or leave the question outside")
+
     def __repr__(self) -> str:
         return f"argument {self.number}"
 

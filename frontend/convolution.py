@@ -211,7 +211,7 @@ class _Windows(NamedTuple):
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
-    count: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 def _windows(name: str, spatial: Shape, kernel: Any, stride: Any, padding: Any, dilation: Any,
@@ -240,7 +240,7 @@ def _padded(n: Node, w: _Windows, fill: float) -> Node:
     """n with fill around its spatial axes, as far as the windows reach (or cut there)."""
     lead = len(n.shape) - len(w.kernel)
     need = [(c - 1) * s + d * (k - 1) + 1
-            for c, s, d, k in zip(w.count, w.stride, w.dilation, w.kernel)]
+            for c, s, d, k in zip(w.outputs, w.stride, w.dilation, w.kernel)]
     kept = [min(e, r - p) for e, r, p in zip(n.shape[lead:], need, w.padding)]
     n = N.slice_(n, (0,) * len(n.shape), (*n.shape[:lead], *kept), (1,) * len(n.shape))
     return N.pad(n, (*(0,) * lead, *w.padding), (*n.shape[:lead], *need), fill)
@@ -250,7 +250,7 @@ def _window_axes(n: Node, w: _Windows) -> Node:
     """(lead..., count..., kernel...): a reshape where windows tile, else stacked slices."""
     lead, rank = len(n.shape) - len(w.kernel), len(w.kernel)
     if all(k == s and d == 1 for k, s, d in zip(w.kernel, w.stride, w.dilation)):
-        pairs = tuple(v for c, k in zip(w.count, w.kernel) for v in (c, k))
+        pairs = tuple(v for c, k in zip(w.outputs, w.kernel) for v in (c, k))
         split = N.reshape(n, (*n.shape[:lead], *pairs))
         return N.permute(split, (*range(lead), *(lead + 2 * i for i in range(rank)),
                                  *(lead + 2 * i + 1 for i in range(rank))))
@@ -260,7 +260,7 @@ def _window_axes(n: Node, w: _Windows) -> Node:
         for j in range(w.kernel[i]):
             starts, steps = [0] * len(n.shape), [1] * len(n.shape)
             starts[axis], steps[axis] = j * w.dilation[i], w.stride[i]
-            shape = (*n.shape[:axis], w.count[i], *n.shape[axis + 1:])
+            shape = (*n.shape[:axis], w.outputs[i], *n.shape[axis + 1:])
             part = N.slice_(n, tuple(starts), shape, tuple(steps))
             parts.append(N.reshape(part, (*shape, 1)))
         n = N.concat(parts, len(n.shape))
@@ -316,7 +316,7 @@ def _chain(padded: Node, w: _Windows, combine: Callable[[Node, Node], Node]) -> 
     n = padded
     for i, k in reversed(tuple(enumerate(w.kernel))):  # so that row-major order decides ties
         axis = lead + i
-        shape = (*n.shape[:axis], w.count[i], *n.shape[axis + 1:])
+        shape = (*n.shape[:axis], w.outputs[i], *n.shape[axis + 1:])
         parts = []
         for j in range(k):
             starts, steps = [0] * len(shape), [1] * len(shape)
@@ -379,7 +379,7 @@ def avg_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mod
 def _counts(spatial: Shape, w: _Windows, include: bool) -> list[list[int]]:
     """How many elements each window has along each axis."""
     result = []
-    for e, k, s, p, c in zip(spatial, w.kernel, w.stride, w.padding, w.count):
+    for e, k, s, p, c in zip(spatial, w.kernel, w.stride, w.padding, w.outputs):
         low, high = (-p, e + p) if include else (0, e)
         result.append([min(i * s - p + k, high) - max(i * s - p, low) for i in range(c)])
     return result

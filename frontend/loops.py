@@ -88,9 +88,19 @@ def _length(rows: list[Tensor], length: int | None) -> int:
     return lengths.pop()
 
 
+class _Row:
+    """Stands for a value inside a loop's body."""
+
+    @property
+    def address(self) -> int:
+        """There is none: raises RuntimeError."""
+        raise RuntimeError("scan: expected a body that only records operations, got one that asks "
+                           "for values (bool, float, print, numpy) of what changes in the loop")
+
+
 def _leaf(dtype: dt.DType, shape: tuple[int, ...], requires: bool) -> Tensor:
     """A tensor that stands for a value inside the body."""
-    return result(nd.buffer(dtype, shape, object()), requires)
+    return result(nd.buffer(dtype, shape, _Row()), requires)
 
 
 def _bare(t: Tensor) -> Node:

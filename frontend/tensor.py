@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
+from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Shape
+from flambeau.compiler.ops import MOVEMENT
 
 from . import realize as door
 from . import views
@@ -280,7 +282,7 @@ class Tensor:
 
     def buffer(self) -> memoryview:
         """The values as a read-only memoryview, row-major."""
-        return memoryview(np.ascontiguousarray(self._array()))
+        return memoryview(np.ascontiguousarray(self._array()))  # type: ignore[arg-type]
 
     def __bool__(self) -> bool:
         return bool(self._only("bool"))
@@ -341,7 +343,27 @@ def result(n: Node, requires: bool = False, device: str = "cpu") -> Tensor:
     t.dtype = n.dtype
     t.shape = n.shape
     t.grad = None
+    if len(_nodes) > _watch[0]:
+        _watch_growth(s)
     return t
+
+
+_nodes = N._table  # every live node
+_watch = [1000]  # how many live nodes make us look at what a new tensor's graph holds
+_node_slot = Storage.__dict__["node"]
+
+
+def _watch_growth(storage: Storage) -> None:
+    """Computes a storage whose lazy graph has outgrown the budgets, so that a loop that never asks
+    for values does not grow without bound. Looks rarely: each time, half as many nodes again."""
+    if Storage.__dict__["node"] is _node_slot:  # else a trace is watching, which must not compute
+        pending = [n for n in N.toposort([storage.node], lambda n: n.value is not None)
+                   if n.value is None and n.op not in ("buffer", "const", "scalar", "iota")]
+        held = sum(n.nbytes for n in pending if n.op not in MOVEMENT)
+        if len(pending) > config.graph_nodes or held > config.graph_bytes:
+            door.realize([storage])
+            _watch[0] = 0
+    _watch[0] = max(1000, _watch[0], len(_nodes) + len(_nodes) // 2)
 
 
 def make(storage: Storage, view: View | None, shape: Shape) -> Tensor:

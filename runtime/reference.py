@@ -105,11 +105,11 @@ def _buffer(n: Node) -> np.ndarray:
     return _load(n.dtype, held.reshape(n.shape))
 
 
-def _number(n: Node) -> np.ndarray:
+def _number(n: Node) -> Any:
     return number(n.dtype, decode(n.dtype, n.arg) if n.op == "const" else n.arg.value)
 
 
-def _iota(n: Node) -> np.ndarray:
+def _iota(n: Node) -> Any:
     shape = [1] * len(n.shape)
     shape[n.arg] = n.shape[n.arg]
     line = np.arange(n.shape[n.arg]).reshape(shape)
@@ -119,16 +119,16 @@ def _iota(n: Node) -> np.ndarray:
 # -- elementwise, where the row has no function or NumPy refuses -----------------------------------
 
 
-def _cast(n: Node, x: np.ndarray) -> np.ndarray:
+def _cast(n: Node, x: np.ndarray) -> Any:
     return x if n.dtype.compute is not n.dtype else x.astype(n.dtype.numpy)
 
 
-def _bitcast(n: Node, x: np.ndarray) -> np.ndarray:
+def _bitcast(n: Node, x: np.ndarray) -> Any:
     stored = np.atleast_1d(_store(n.src[0].dtype, x))
     return _load(n.dtype, stored.view(n.dtype.numpy)).reshape(n.shape)
 
 
-def _pow(n: Node, base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+def _pow(n: Node, base: np.ndarray, exponent: np.ndarray) -> Any:
     """Integers to a negative power are 1/x rounded to zero, and 0 for base 0, as in division."""
     if n.dtype.is_float:
         return np.power(base, exponent)
@@ -153,7 +153,7 @@ def philox_words(index: np.ndarray, offset: np.ndarray, seed: np.ndarray
     return c0, c1, c2, c3
 
 
-def _philox(n: Node, index: np.ndarray, offset: np.ndarray, seed: np.ndarray) -> np.ndarray:
+def _philox(n: Node, index: np.ndarray, offset: np.ndarray, seed: np.ndarray) -> Any:
     words = philox_words(index, offset, seed)
     low, high = words[2:] if n.arg == 1 else words[:2]
     return low | (high << np.uint64(32))
@@ -176,12 +176,12 @@ def _bounded(n: Node, shape: tuple[int, ...], spec: Any, lengths: tuple[int, ...
                              f"[0, {shape[axis]}), got {ends}")
 
 
-def _slice(n: Node, x: np.ndarray) -> np.ndarray:
+def _slice(n: Node, x: np.ndarray) -> Any:
     _bounded(n, x.shape, n.arg, n.shape)
     return x[_region(n.arg, n.shape)]
 
 
-def _pad(n: Node, x: np.ndarray) -> np.ndarray:
+def _pad(n: Node, x: np.ndarray) -> Any:
     spec, fill = n.arg
     _bounded(n, n.shape, spec, x.shape)
     result = np.full(n.shape, decode(n.dtype, fill), x.dtype)
@@ -201,14 +201,14 @@ def _checked(n: Node, shape: tuple[int, ...], indices: tuple[np.ndarray, ...]) -
     return tuple(indices)
 
 
-def _gather(n: Node, x: np.ndarray, *indices: np.ndarray) -> np.ndarray:
+def _gather(n: Node, x: np.ndarray, *indices: np.ndarray) -> Any:
     return x[_checked(n, x.shape, indices)]
 
 
 _COMBINE = {"add": np.add, "max": np.maximum, "min": np.minimum}
 
 
-def _scatter(n: Node, base: np.ndarray, value: np.ndarray, *indices: np.ndarray) -> np.ndarray:
+def _scatter(n: Node, base: np.ndarray, value: np.ndarray, *indices: np.ndarray) -> Any:
     where = _checked(n, base.shape, indices)
     wide = base.astype(_accumulator(n.dtype)) if n.arg == "add" else base.copy()
     if n.arg != "set":
@@ -221,7 +221,7 @@ def _scatter(n: Node, base: np.ndarray, value: np.ndarray, *indices: np.ndarray)
     return wide
 
 
-def _put(n: Node, base: np.ndarray, value: np.ndarray) -> np.ndarray:
+def _put(n: Node, base: np.ndarray, value: np.ndarray) -> Any:
     _bounded(n, base.shape, n.arg, value.shape)
     result = base.copy()
     result[_region(n.arg, value.shape)] = value
@@ -231,7 +231,7 @@ def _put(n: Node, base: np.ndarray, value: np.ndarray) -> np.ndarray:
 # -- reductions, scans, contractions ---------------------------------------------------------------
 
 
-def _reduce(n: Node, x: np.ndarray) -> np.ndarray:
+def _reduce(n: Node, x: np.ndarray) -> Any:
     f = OPS[n.op].numpy
     assert f is not None
     if n.op in ("sum", "prod"):
@@ -241,7 +241,7 @@ def _reduce(n: Node, x: np.ndarray) -> np.ndarray:
     return f(x, axis=n.arg, keepdims=True)
 
 
-def _scan(n: Node, x: np.ndarray) -> np.ndarray:
+def _scan(n: Node, x: np.ndarray) -> Any:
     f = OPS[n.op].numpy
     assert f is not None
     if n.op in ("cumsum", "cumprod"):
@@ -249,12 +249,12 @@ def _scan(n: Node, x: np.ndarray) -> np.ndarray:
     return f(x, axis=n.arg)
 
 
-def _dot(n: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _dot(n: Node, a: np.ndarray, b: np.ndarray) -> Any:
     wide = _accumulator(n.dtype)
     return np.matmul(a.astype(wide), b.astype(wide))
 
 
-def _conv(n: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def _conv(n: Node, x: np.ndarray, w: np.ndarray) -> Any:
     """For each kernel offset, one product over channels of the inputs it meets."""
     geometry, wide = n.arg, _accumulator(n.dtype)
     groups, batch, out = geometry.groups, x.shape[0], w.shape[0]
@@ -263,7 +263,7 @@ def _conv(n: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     taps = w.astype(wide).reshape(groups, out // groups, *w.shape[1:])
     result = np.zeros((batch, groups, out // groups, *n.shape[2:]), wide)
     for offset in itertools.product(*map(range, w.shape[2:])):
-        meet = tuple(slice(k * d, k * d + (y - 1) * s + 1, s) for k, d, s, y in
+        meet: tuple[Any, ...] = tuple(slice(k * d, k * d + (y - 1) * s + 1, s) for k, d, s, y in
                      zip(offset, geometry.dilation, geometry.stride, n.shape[2:]))
         if 0 in n.shape:
             break
@@ -292,7 +292,7 @@ def _frame(x: np.ndarray, n: Node, kernel: tuple[int, ...]) -> np.ndarray:
 # -- the rest ----------------------------------------------------------------------------------
 
 
-def _extern(n: Node, *src: np.ndarray) -> np.ndarray:
+def _extern(n: Node, *src: np.ndarray) -> Any:
     from flambeau.runtime.externs import EXTERNS  # lazily: linear algebra is not always wanted
 
     name, options = n.arg
@@ -312,7 +312,7 @@ def _loop(n: Node, *src: np.ndarray) -> list[np.ndarray]:
     state, fixed = list(src[:carries]), src[carries + loop.sequences:]
     stacked: list[list[np.ndarray]] = [[] for _ in loop.stacked]
     steps = range(loop.count) if loop.count >= 0 else itertools.count()
-    for t in (reversed(steps) if loop.reverse else steps):  # type: ignore[call-overload]
+    for t in (reversed(steps) if loop.reverse else steps):  # type: ignore[arg-type]
         values = dict(zip(loop.inputs, (*state, *(r[t] for r in rows), *fixed)))
         given = {x: _store(x.dtype, v) for x, v in values.items()}
         if loop.condition is not None and not evaluate([loop.condition], given)[0]:

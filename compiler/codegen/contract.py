@@ -34,7 +34,8 @@ __all__ = ["Axis", "Contraction", "MakeOperands", "Memory", "Operand", "Plan", "
 class Plan:
     """How a contraction will run.
 
-    strategy: empty, simple, outer or inner. cycles: the cost model's estimate for one core.
+    strategy: empty, simple, outer or inner. cycles: the cost model's estimate for one core, at
+    least what it takes to read the operands and write the result once.
     stages: how many parallel loops. scratch_bytes: memory that `make_operands` must give.
     """
 
@@ -85,8 +86,9 @@ class Plan:
 def candidates(contraction: Contraction, target: Target) -> list[Plan]:
     """Every plan the cost model compares, cheapest first."""
     found = sorted(schedule.candidates(contraction, target), key=lambda x: x.cycles)
-    return [Plan(contraction, target, x.tiling.kind if x.tiling else "simple", x.cycles, x.tiling)
-            for x in found]
+    least = schedule.streaming_cycles(contraction, target)
+    return [Plan(contraction, target, x.tiling.kind if x.tiling else "simple",
+                 max(x.cycles, least), x.tiling) for x in found]
 
 
 @lru_cache(maxsize=1024)
@@ -95,7 +97,7 @@ def plan(contraction: Contraction, target: Target) -> Plan:
     if size(contraction.batch) * size(contraction.m) * size(contraction.n) == 0:
         return Plan(contraction, target, "empty", 0.0)
     if size(contraction.k) == 0:
-        return Plan(contraction, target, "simple", schedule.simple_cycles(contraction, target))
+        return Plan(contraction, target, "simple", size(contraction.m) * size(contraction.n))
     return candidates(contraction, target)[0]
 
 

@@ -6,6 +6,7 @@ tile, so a long epilogue costs little to compile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flambeau.compiler.codegen import loops
@@ -47,24 +48,36 @@ class Buffer:
 
 def emit_stores(block: Block, buffer: Buffer, rows: Span, columns: Span, batch: list[Value],
                 masks: bool, store: Store) -> None:
-    """Calls store for every element of m (rows) x n (columns)."""
-    def row(inner: Block, m: list[Value], m_at: Value) -> None:
-        def line(deep: Block, outer: list[Value], low: Value, high: Value, place: Value) -> None:
-            _vectors(deep, buffer, columns.grid, batch, m, outer, low, high, m_at, place, masks,
-                     store)
-        _lines(inner, columns, line)
+    """Calls store for every element of m (rows) x n (columns).
 
-    def rows_of(inner: Block, outer: list[Value], low: Value, high: Value, place: Value) -> None:
-        def one(deep: Block, i: Value) -> None:
-            indices = [*outer, i] if rows.grid.axes else []
-            row(deep, indices, loops.add(deep, place, i))
-        loops.loop(inner, low, high, 1, one)
+    Lines of n are the outer loop: what there is to compute for one serves all rows.
+    """
+    def line_of_n(block: Block, line: _Line) -> None:
+        pieces = _pieces(block, line, buffer.type.lanes, masks)
 
-    _lines(block, rows, rows_of)
+        def line_of_m(inner: Block, down: _Line) -> None:
+            def row(deep: Block, i: Value) -> None:
+                m = [*down.outer, i] if rows.grid.axes else []
+                at = loops.add(deep, down.place, i)
+                _Row(buffer, columns.grid, batch, m, at, line, store).emit(deep, pieces)
+            loops.loop(inner, down.low, down.high, 1, row)
+        _lines(block, rows, line_of_m)
+
+    _lines(block, columns, line_of_n)
 
 
-def _lines(block: Block, side: Span, body) -> None:  # type: ignore[no-untyped-def]
-    """body(block, outer indices, low, high, place) for each line: element i is at place + i."""
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Elements low to high of a line of the last axis; element i is at place + i."""
+
+    outer: list[Value]  # indices of the other axes
+    low: Value
+    high: Value
+    place: Value
+
+
+def _lines(block: Block, side: Span, body: Callable[[Block, _Line], None]) -> None:
+    """Runs body for each line that the span touches."""
     run = side.grid.run
     begin = run.holding(block, side.first)
     end = loops.add(block, run.holding(block, loops.sub(block, side.stop, 1)), 1)
@@ -74,41 +87,55 @@ def _lines(block: Block, side: Span, body) -> None:  # type: ignore[no-untyped-d
         low = loops.most(inner, loops.sub(inner, side.first, start), 0)
         high = loops.least(inner, loops.sub(inner, side.stop, start), run.length)
         outer = loops.unravel(inner, r, side.grid.axes[:-1])
-        body(inner, outer, low, high, loops.sub(inner, start, side.first))
+        body(inner, _Line(outer, low, high, loops.sub(inner, start, side.first)))
     loops.loop(block, begin, end, 1, line)
 
 
-def _vectors(block: Block, buffer: Buffer, grid: Grid, batch: list[Value], m: list[Value],
-             outer: list[Value], low: Value, high: Value, m_at: Value, place: Value, masks: bool,
-             store: Store) -> None:
-    """One line of C: whole vectors, then the tail."""
-    type, size = buffer.type, buffer.type.bits // 8
-    lanes = type.lanes
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """A line cut up: whole vectors up to `middle`, then a masked one, or single elements."""
 
-    def whole(inner: Block, i: Value) -> None:
-        address = buffer.address(inner, m_at, loops.add(inner, place, i))
-        store(inner, batch, m, [*outer, i] if grid.axes else [], inner.load(type, address, size),
-              None)
+    middle: Value
+    mask: Value | None
 
-    def single(inner: Block, i: Value) -> None:
-        address = buffer.address(inner, m_at, loops.add(inner, place, i))
-        value = inner.load(type.with_lanes(1), address, size)
-        store(inner, batch, m, [*outer, i] if grid.axes else [], value, None)
 
-    if grid.run.length == 1:
-        loops.loop(block, low, high, 1, single)
-        return
-    count = loops.sub(block, high, low)
-    whole_count = loops.sub(block, count, loops.modulo(block, count, lanes))
-    middle = loops.add(block, low, whole_count)
-    loops.loop(block, low, middle, lanes, whole)
-    if not masks:
-        loops.loop(block, middle, high, 1, single)
-        return
+def _pieces(block: Block, line: _Line, lanes: int, masks: bool) -> _Pieces:
+    count = loops.sub(block, line.high, line.low)
+    whole = loops.sub(block, count, loops.modulo(block, count, lanes))
+    middle = loops.add(block, line.low, whole)
+    rest = loops.sub(block, line.high, middle)
+    return _Pieces(middle, loops.ramp_mask(block, rest, lanes) if masks else None)
 
-    def tail(inner: Block) -> None:
-        address = buffer.address(inner, m_at, loops.add(inner, place, middle))
-        mask = loops.ramp_mask(inner, loops.sub(inner, high, middle), lanes)
-        value = inner.load(type, address, size)  # the buffer is padded: a whole load is safe
-        store(inner, batch, m, [*outer, middle], value, mask)
-    loops.branch(block, block.cmp("slt", middle, high), tail)
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of m along one line of n."""
+
+    buffer: Buffer
+    grid: Grid
+    batch: list[Value]
+    m: list[Value]
+    at: Value  # the row in the buffer
+    line: _Line
+    store: Store
+
+    def emit(self, block: Block, pieces: _Pieces) -> None:
+        lanes, line = self.buffer.type.lanes, self.line
+        if self.grid.run.length == 1:
+            loops.loop(block, line.low, line.high, 1, lambda inner, i: self._put(inner, i, 1, None))
+            return
+        loops.loop(block, line.low, pieces.middle, lanes,
+                   lambda inner, i: self._put(inner, i, lanes, None))
+        if pieces.mask is None:
+            loops.loop(block, pieces.middle, line.high, 1,
+                       lambda inner, i: self._put(inner, i, 1, None))
+        else:  # the buffer is padded, so a whole vector may be read
+            loops.branch(block, block.cmp("slt", pieces.middle, line.high),
+                         lambda inner: self._put(inner, pieces.middle, lanes, pieces.mask))
+
+    def _put(self, block: Block, i: Value, lanes: int, mask: Value | None) -> None:
+        address = self.buffer.address(block, self.at, loops.add(block, self.line.place, i))
+        type = self.buffer.type.with_lanes(lanes)
+        value = block.load(type, address, type.bits // 8)
+        n = [*self.line.outer, i] if self.grid.axes else []
+        self.store(block, self.batch, self.m, n, value, mask)

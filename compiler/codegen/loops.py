@@ -136,10 +136,8 @@ def fold(block: Block, start: Value | int, stop: Value | int, step: int, carried
     stop = index(stop) if isinstance(stop, int) else stop
     low, high = known(start), known(stop)
     fixed = low is not None and high is not None
-    if fixed and low >= high:
-        return carried
-    if fixed and low + step >= high:
-        return body(block, start, carried)
+    if low is not None and high is not None and low + step >= high:
+        return body(block, start, carried) if low < high else carried
     pre, head, latch, done = (block.names.fresh("L") for _ in range(4))
     guard = block.names.fresh("L")
     block.branch(guard)

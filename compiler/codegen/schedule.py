@@ -26,6 +26,7 @@ SMALL = 200e3  # cycles below which a kernel is one chunk (about 60 us)
 CHUNK = 100e3  # cycles a chunk should have (about 30 us)
 COPY, TRANSPOSE, SCALAR = 2.5, 5.0, 1.6  # cycles to pack a vector, a vector, an element
 SPILL = 7.0  # more for a packed vector when the panels outgrow L2: it is written and read again
+STREAM = 20.0  # bytes a cycle that one core moves from L3
 BUFFER = 64 << 10  # bytes of sums an item may keep
 DEPTH = 384  # steps of k in a block, where k is blocked
 
@@ -185,9 +186,22 @@ def simple_cycles(c: Contraction, target: Target) -> float:
     per_line = -(-last.extent // lanes)
     vectors = b * m * n // max(1, last.extent) * per_line
     step = (1.5 if per_line >= 4 else 2.2) + c.a_cost + c.b_cost
-    if m * b > 1 and n * k * c.itemsize > target.l1:  # B is read again for each row
+    if m * b > 1 and n * k * c.itemsize > target.l1 // 2:  # B is read again for each row
         step *= 2.5
     return vectors * (k * step + 3)
+
+
+def streaming_cycles(c: Contraction, target: Target) -> float:
+    """Cycles to move each element of A, B and C once, when they outgrow L2; else 0."""
+    def footprint(axes: tuple[Axis, ...], strides: list[int | None], scalar: str) -> int:
+        used = math.prod(x.extent for x, s in zip(axes, strides) if s)
+        span = 1 + sum(abs(s) * (x.extent - 1) for x, s in zip(axes, strides) if s)
+        return min(used, span) * SIZES[scalar or c.acc]
+    left, right = (*c.batch, *c.m, *c.k), (*c.batch, *c.n, *c.k)
+    total = footprint(left, [x.a for x in left], c.a_scalar)
+    total += footprint(right, [x.b for x in right], c.b_scalar)
+    total += math.prod(c.sizes[:3]) * c.itemsize
+    return total / (STREAM if total < target.l3 else STREAM / 3) if total > target.l2 else 0.0
 
 
 def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[int, ...],
@@ -296,7 +310,7 @@ def _inner(c: Contraction, target: Target, m: Group, n: Group,
     yield Candidate(total * size(c.batch), tiling)
 
 
-# -- a candidate's tiling ----------------------------------------------------------------------------
+# -- a candidate's tiling ------------------------------------------------------------------------
 
 Choice = tuple[Group, Grid, bool]  # the side, its tiles, whether it is packed
 
@@ -306,14 +320,17 @@ def build(c: Contraction, target: Target, kind: str, rows: Choice, columns: Choi
     """The whole tiling for chosen grids."""
     lanes = target.lanes(c.itemsize)
     k, *direct = merged(extents, *(g.k for g, _, packed in (rows, columns) if not packed))
-    sides = []
-    for (g, grid, packed), vectors in ((rows, False), (columns, True)):
-        packing = make_packing(c, target, g, grid, vectors, extents) if packed else None
-        strides = tuple(packing.pitch * math.prod(k[i + 1:]) for i in range(len(k))) \
-            if packing else direct.pop(0)
-        sides.append(SidePlan(g.operand, grid, strides, g.batch, packing))
-    t = Tiling(c, lanes, kind, kind == "outer" and columns[0].operand == 0, *sides, k=k,
-               k_block=k[0], splits=1, row_tiles=1, column_tiles=1,
+
+    def side(choice: Choice, vectors: bool) -> SidePlan:
+        g, grid, packed = choice
+        if not packed:
+            return SidePlan(g.operand, grid, direct.pop(0), g.batch)
+        packing = make_packing(c, target, g, grid, vectors, extents)
+        strides = tuple(packing.pitch * math.prod(k[i + 1:]) for i in range(len(k)))
+        return SidePlan(g.operand, grid, strides, g.batch, packing)
+
+    t = Tiling(c, lanes, kind, kind == "outer" and columns[0].operand == 0, side(rows, False),
+               side(columns, True), k=k, k_block=k[0], splits=1, row_tiles=1, column_tiles=1,
                masks=target.vector_bytes >= 32)
     return blocked(t, target)
 
@@ -330,7 +347,8 @@ def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: 
     if len(flat) == 1:
         return Packing(Grid(flat, flat, strides, 0, pitch), k, pitch, type, grid.padded)
     cells = Grid((g.elements,), (g.elements,), (1,), 0, pitch)
-    return Packing(cells, k, pitch, type, grid.padded, scattered=True, axes=tuple(zip(flat, strides)))
+    return Packing(cells, k, pitch, type, grid.padded, scattered=True,
+                   axes=tuple(zip(flat, strides)))
 
 
 def blocked(t: Tiling, target: Target) -> Tiling:

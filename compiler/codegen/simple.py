@@ -61,18 +61,20 @@ Piece = Callable[[Block, Value, int, int, "Value | None"], None]
 def _pieces(block: Block, kernel: Simple, piece: Piece) -> None:
     """Cuts the last n axis: groups of vectors, single vectors, a tail."""
     extent, lanes = kernel.last.extent, kernel.lanes
+
+    def several(at: int, stop: int, count: int, lanes: int) -> None:
+        loops.loop(block, at, stop, count * lanes,
+                   lambda inner, i: piece(inner, i, count, lanes, None))
+
     at = 0
     for count in (GROUP, 1) if lanes > 1 else (1,):
-        step = count * lanes
-        stop = at + (extent - at) // step * step
-        loops.loop(block, at, stop, step, lambda inner, i, n=count: piece(inner, i, n, lanes, None))
+        stop = at + (extent - at) // (count * lanes) * count * lanes
+        several(at, stop, count, lanes)
         at = stop
-    if at == extent:
-        return
-    if kernel.masks:
+    if at < extent and kernel.masks:
         piece(block, loops.index(at), 1, lanes, loops.first_lanes(extent - at, lanes))
     else:
-        loops.loop(block, at, extent, 1, lambda inner, i: piece(inner, i, 1, 1, None))
+        several(at, extent, 1, 1)
 
 
 def _sums(block: Block, kernel: Simple, a: Operand, b: Operand, a_base: Value, b_base: Value,

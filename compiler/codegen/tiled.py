@@ -25,7 +25,8 @@ ALIGN = 64
 class SidePlan:
     """One side of C (rows or columns) and its operand.
 
-    packing: how the operand is packed to scratch first; None: it is read where it lies. k: the operand's stride for each k axis of the tiling (in the panel when packed).
+    packing: how the operand is packed to scratch first; None: it is read where it lies. k: the
+    operand's stride for each k axis of the tiling (in the panel when packed).
     """
 
     operand: int  # 0: A, 1: B

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import mmap
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -225,6 +226,20 @@ def memory(c: Contraction, side: str, rng: np.random.Generator) -> np.ndarray:
     if scalar[0] == "i":
         return rng.integers(-9, 9, span).astype(DTYPES[scalar])
     return rng.standard_normal(span).astype(DTYPES[scalar])
+
+
+def guarded(values: np.ndarray) -> tuple[np.ndarray, Any]:
+    """A copy that ends where readable memory ends, and what keeps it alive."""
+    pages = -(-values.nbytes // mmap.PAGESIZE) + 1
+    area = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
+    bytes_ = np.frombuffer(area, np.uint8)
+    libc = ctypes.CDLL(None, use_errno=True)
+    end = pages * mmap.PAGESIZE
+    assert libc.mprotect(ctypes.c_void_p(bytes_.ctypes.data + end),
+                         ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    copy = bytes_[end - values.nbytes:end].view(values.dtype)
+    copy[:] = values
+    return copy, area
 
 
 def widened(values: np.ndarray, scalar: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from contraction_bench import (
     conv,
     conv_input_gradient,
     conv_weight_gradient,
+    guarded,
     matmul,
     memory,
     reference,
@@ -29,12 +31,14 @@ TARGETS = [HOST, *([AVX2, SSE2] if HOST.triple.startswith("x86_64") else [])]
 
 def check(c: Contraction, plan: Plan | None = None, target: Target = HOST, seed: int = 0,
           prologue: bool = False) -> None:
-    """Runs a plan and compares with NumPy."""
+    """Runs a plan, its operands at the end of readable memory, and compares with NumPy."""
     rng = np.random.default_rng(seed)
     a, b = memory(c, "a", rng), memory(c, "b", rng)
     kernel = build(c, target, plan, prologue=prologue)
     expected = reference(c, a, b + 1 if prologue else b)
     out = np.full(expected.size + 1, 77, DTYPES[c.acc])
+    if sys.platform == "linux":
+        (a, keep_a), (b, keep_b) = guarded(a), guarded(b)
     kernel(a, b, out)
     where = kernel.plan.description
     assert out[-1] == 77, where

@@ -316,6 +316,8 @@ STABLE: list[Case] = [
      "neg(softplus(neg(f)))"),
     ("log one minus sigmoid", lambda v: log(sub(1, sigmoid(v.f))), "neg(softplus(f))"),
     ("log1p minus sigmoid", lambda v: unary("log1p", neg(sigmoid(v.f))), "neg(softplus(f))"),
+    ("ratio of exps", lambda v: div(exp(v.f), exp(v.g)), "exp(sub(f, g))"),
+    ("two-way softmax", lambda v: div(exp(v.f), add(exp(v.g), exp(v.f))), "sigmoid(sub(f, g))"),
     ("tanh", lambda v: div(sub(exp(v.f), exp(neg(v.f))), add(exp(v.f), exp(neg(v.f)))), "tanh(f)"),
     ("erfc", lambda v: sub(1, unary("erf", v.f)), "erfc(f)"),
     ("erf", lambda v: sub(1, unary("erfc", v.f)), "erf(f)"),

@@ -24,8 +24,9 @@ def correlate(x, w, stride, padding, dilation, groups):
         part = x[:, g * per_in:(g + 1) * per_in]
         taps = w[g * per_out:(g + 1) * per_out]
         for k in itertools.product(*map(range, w.shape[2:])):
-            area = tuple(slice(k[i] * dilation[i], k[i] * dilation[i] + (out[i] - 1) * stride[i] + 1,
-                               stride[i]) for i in range(rank))
+            start = [j * d for j, d in zip(k, dilation)]
+            area = tuple(slice(start[i], start[i] + (out[i] - 1) * stride[i] + 1, stride[i])
+                         for i in range(rank))
             y[:, g * per_out:(g + 1) * per_out] += np.einsum(
                 "nc...,oc->no...", part[(slice(None), slice(None), *area)],
                 taps[(slice(None), slice(None), *k)])
@@ -35,7 +36,8 @@ def correlate(x, w, stride, padding, dilation, groups):
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_convolution(rank):
     extent = (9, 8, 7)[:rank]
-    for groups, stride, padding, dilation in ((1, 1, 0, 1), (1, 2, 1, 1), (2, 1, 2, 2), (4, 3, 1, 1)):
+    for groups, stride, padding, dilation in ((1, 1, 0, 1), (1, 2, 1, 1), (2, 1, 2, 2),
+                                              (4, 3, 1, 1)):
         x = array("float64", (2, 4, *extent), 1)
         w = array("float64", (8, 4 // groups, *(3, 2, 2)[:rank]), 2)
         b = array("float64", (8,), 3)
@@ -61,7 +63,8 @@ def test_paddings():
 
 
 def test_transposed_convolution_is_the_adjoint():
-    for groups, stride, padding, dilation, extra in ((1, 1, 0, 1, 0), (2, 2, 1, 1, 1), (1, 3, 1, 2, 2)):
+    for groups, stride, padding, dilation, extra in ((1, 1, 0, 1, 0), (2, 2, 1, 1, 1),
+                                                     (1, 3, 1, 2, 2)):
         w = array("float64", (4, 6 // groups, 3, 2), 2)
         y = array("float64", (2, 4, 4, 5), 1)
         out = fb.conv_transpose(fb.tensor(y), fb.tensor(w), None, stride, padding, extra, dilation,
@@ -122,7 +125,8 @@ CONFIGURATIONS = [
     ((6, 6), (3, 3), (3, 3), 0, 1, False), ((7, 8), (3, 3), (2, 2), 1, 1, False),
     ((7, 8), (3, 3), (2, 2), 1, 1, True), ((7, 8), (3, 2), (1, 1), (1, 0), 1, False),
     ((9, 9), (2, 2), (3, 3), 0, 1, False), ((9, 9), (2, 2), (3, 3), 0, 1, True),
-    ((9, 9), (3, 3), (1, 1), 0, 2, False), ((7, 8), (3, 2), None, 1, 1, True), ((5,), (2,), None, 0, 1, True),
+    ((9, 9), (3, 3), (1, 1), 0, 2, False), ((7, 8), (3, 2), None, 1, 1, True),
+    ((5,), (2,), None, 0, 1, True),
     ((4, 5, 6), (2, 2, 2), None, 0, 1, False), ((5, 5), (3, 3), (2, 2), 1, 1, True),
 ]
 

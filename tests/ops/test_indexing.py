@@ -19,7 +19,8 @@ INDICES = [
     (slice(None), I([[0], [2]]), I([1, 3])), (0, I([0, 1])), (0, slice(None), I([0, 1])),
     (I([0, 1]), 1), (I([0, 1]), slice(1, None), 2), (None, I([0, 1])),
     (I([0]), None, I([1])), (I(1), 0), (slice(None, None, 2), [1, 0]), (..., I([2, 0])),
-    (I([0, 1]), ..., I([1, 2])), I([], np.int64), [], (slice(None), [], 0), (I([0, 1]), slice(3, 3)),
+    (I([0, 1]), ..., I([1, 2])), I([], np.int64), [], (slice(None), [], 0),
+    (I([0, 1]), slice(3, 3)),
 ]
 
 
@@ -39,7 +40,8 @@ def test_get_and_set(index):
     check(t[_ours(index)], expected, message="tensor index")
     check(t.permute(2, 0, 1)[_ours(index)] if _fits(index, (5, 3, 4)) else t[index],
           a.transpose(2, 0, 1)[index] if _fits(index, (5, 3, 4)) else expected)
-    for value in (7.0, array("float32", expected.shape, 9), array("float32", expected.shape[-1:], 8)):
+    for value in (7.0, array("float32", expected.shape, 9),
+                  array("float32", expected.shape[-1:], 8)):
         if np.ndim(value) and np.shape(value) != expected.shape and not expected.ndim:
             continue
         b, u = a.copy(), fb.tensor(a)

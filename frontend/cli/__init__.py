@@ -1,0 +1,1 @@
+"""The command line: train, predict, info, cache. Reads like a user's program, and is one."""

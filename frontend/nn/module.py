@@ -1,0 +1,512 @@
+"""Module: what every layer, container and network is.
+
+A layer writes `compute(input)`: its forward formula over tensors. From it the base class makes the
+whole of Torch7's contract by differentiation: `forward`, `backward`, `update_grad_input`,
+`acc_grad_parameters`, ... Everything stays lazy: a training step is one program, run when a value is
+asked for. A layer may also write Torch7's methods (`update_output`, `update_grad_input`,
+`acc_grad_parameters`) by hand; all other ways to a gradient then use those.
+
+`module.grad_weight` is `module.weight.grad`: Torch7's loop (`backward`, `update_parameters`) and
+PyTorch's (`loss.backward()`, `optimizer.step()`) work on the same gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import node as N
+
+from .. import realize as door
+from .. import tracing
+from ..autograd import accumulate, settle
+from ..creation import tensor
+from ..tensor import Tensor, as_dtype, leaves, read, result, write
+from . import parameters as P
+from .parameters import Buffer, Parameter, gradient_of
+from .running import ByHand, Run, cotangents, current, forget_after_trace
+
+_PRIVATE = frozenset(("_config", "_flat", "_grad_input", "_run", "output"))
+_ERRORS = (ValueError, TypeError, IndexError, RuntimeError)
+M = TypeVar("M", bound="Module")
+known: dict[str, Any] = {}  # classes by name, for loading
+Real = float  # Module has methods called float and type
+Kind = type
+
+
+class Module:
+    """Base of everything with a forward and a backward pass.
+
+    output, grad_input: results of the last passes. is_training: set by training() and evaluate().
+    Parameters, buffers and children are whatever attributes hold them, also inside lists and dicts.
+    """
+
+    output: Any = None
+    is_training: bool = True
+    _run: Run | None = None
+    _grad_input: Any = None
+    _flat: tuple[Tensor, Tensor] | None = None
+    _by_hand = False  # does the class write a backward of its own?
+    _config: tuple[tuple[Any, ...], dict[str, Any]]
+    _ready = False  # are the parameters' first values computed?
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        made = object.__new__(cls)
+        made._config = (args, options)  # what saving writes down
+        return made
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._by_hand = (cls.update_grad_input is not Module.update_grad_input
+                        or cls.acc_grad_parameters is not Module.acc_grad_parameters)
+        known[cls.__name__] = cls
+
+    # -- the passes --------------------------------------------------------------------------
+
+    def compute(self, input: Any) -> Any:
+        """The layer's formula; what a new layer writes."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a compute(input) method")
+
+    def update_output(self, input: Any) -> Any:
+        """The forward pass without its bookkeeping; `compute` unless a layer writes it."""
+        return self.compute(input)
+
+    def forward(self, input: Any) -> Any:
+        """The output for an input: a tensor, or a table (list) of tensors."""
+        outer = current.run
+        if outer is None and not self._ready:
+            self._prepare()
+        try:
+            run = Run(input)
+            current.run = run
+            output = self.update_output(run.stand_in)
+            run.finish(output)
+        except _ERRORS as error:
+            _blame(self, error)
+            raise
+        finally:
+            current.run = outer
+        if self._by_hand:
+            output = ByHand(self, run).around(output)
+        if tracing._active:
+            forget_after_trace(self)
+        self._run = run
+        self.output = output
+        return output
+
+    def _prepare(self) -> None:
+        """Computes the parameters' first draws, all in one program apart from training's."""
+        if not tracing._active:
+            settle([*self.params(), *(b for _, b in self.named_buffers())])
+            self._ready = True
+
+    def __call__(self, input: Any, grad_output: Any = None) -> Any:
+        """`forward`; with grad_output also `backward`: then the pair (output, grad_input)."""
+        if grad_output is None:
+            return self.forward(input)
+        return self.forward(input), self.backward(input, grad_output)
+
+    def backward(self, input: Any, grad_output: Any, scale: Real = 1) -> Any:
+        """The gradient by the input, which it returns; parameters' gradients grow by scale times
+        theirs. input is that of the last forward pass (for another one, that pass runs again)."""
+        if not self._by_hand:
+            return self._pull(input, grad_output, scale, "all")
+        self._ran(input)
+        self._grad_input = self.update_grad_input(input, grad_output)
+        self.acc_grad_parameters(input, grad_output, scale)
+        return self._grad_input
+
+    def update_grad_input(self, input: Any, grad_output: Any) -> Any:
+        """Only the gradient by the input."""
+        return self._pull(input, grad_output, 1, "inputs")
+
+    def acc_grad_parameters(self, input: Any, grad_output: Any, scale: Real = 1) -> None:
+        """Only the parameters' gradients: adds scale times theirs."""
+        self._pull(input, grad_output, scale, "parameters")
+
+    def _ran(self, input: Any) -> Run:
+        """The last run, if it was with this input; else a new one."""
+        if self._run is None or not self._run.saw(input):
+            if type(self).forward is Module.forward:
+                self.forward(input)
+            else:  # a forward written by the user, PyTorch's way
+                run = Run(input)
+                run.finish(self.forward(run.stand_in))
+                self._run = run
+        assert self._run is not None
+        return self._run
+
+    def _pull(self, input: Any, grad_output: Any, scale: Real, want: str) -> Any:
+        run = self._ran(input)
+        given = cotangents(type(self).__name__, run.nodes, grad_output)
+        found, of_leaves = run.back(given, scale, want)
+        if want != "inputs":
+            for token, n in of_leaves.items():
+                leaf = leaves.get(token)
+                if leaf is not None:
+                    if scale != 1:
+                        factor = N.scalar(n.dtype, scale)
+                        n = N.elementwise("mul", n, N.expand_to(factor, n.shape))
+                    accumulate(leaf, n)
+        if want == "parameters":
+            return None
+        run.cotangents = given
+        self._grad_input = run.shaped(found)
+        return self._grad_input
+
+    @property
+    def grad_input(self) -> Any:
+        """The gradient by the input of the last backward pass, of this module or one around it."""
+        if self._grad_input is None and self._run is not None:
+            outer: Run | None = self._run
+            while outer is not None and outer.cotangents is None:
+                outer = outer.parent
+            if outer is not None and outer.cotangents is not None:
+                outer_marks, outer.marks = outer.marks, self._run.marks
+                try:
+                    found, _ = outer.back(outer.cotangents, 1, "inputs")
+                finally:
+                    outer.marks = outer_marks
+                self._grad_input = self._run.shaped(found)
+        return self._grad_input
+
+    @grad_input.setter
+    def grad_input(self, value: Any) -> None:
+        self._grad_input = value
+
+    def forget(self) -> None:
+        """Drops output, grad_input and what backward needs, of this module alone."""
+        for name in ("output", "_grad_input", "_run"):
+            self.__dict__.pop(name, None)
+
+    # -- parameters --------------------------------------------------------------------------
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Direct children with their names: attribute, or number in a container."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple | dict) and name not in _PRIVATE:
+                pairs = value.items() if isinstance(value, dict) else enumerate(value)
+                for key, child in pairs:
+                    if isinstance(child, Module):
+                        yield (str(key) if name == "modules" else f"{name}.{key}"), child
+
+    def _own(self, kind: Kind) -> Iterator[tuple[str, Any]]:
+        for name, value in vars(self).items():
+            if isinstance(value, kind):
+                yield name, value
+            elif isinstance(value, list | tuple | dict) and name not in _PRIVATE:
+                pairs = value.items() if isinstance(value, dict) else enumerate(value)
+                yield from ((f"{name}.{k}", v) for k, v in pairs if isinstance(v, kind))
+
+    def _named(self, kind: Kind, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+        for name, value in self._own(kind):
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield prefix + name, value
+        for name, child in self.named_children():
+            yield from child._named(kind, f"{prefix}{name}.", seen)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(path, parameter) of this module and those below it, each parameter once."""
+        return self._named(Parameter, "", set())
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """(path, buffer): what is saved but not learnt."""
+        return self._named(Buffer, "", set())
+
+    def params(self) -> list[Parameter]:
+        """All parameters, each once: what optimisers take."""
+        return [p for _, p in self.named_parameters()]
+
+    def parameters(self) -> tuple[list[Parameter], list[Tensor]]:
+        """All parameters and their gradients (Torch7 parameters)."""
+        found = self.params()
+        return found, [gradient_of(p) for p in found]
+
+    def get_parameters(self) -> tuple[Tensor, Tensor]:
+        """One flat vector of all parameters and one of their gradients.
+
+        The first call moves parameters and gradients into two storages; they stay views of these.
+        Calling again, or on a part, gives views of the same memory. Sharing is kept.
+        Raises ValueError for no parameters, TypeError for several dtypes.
+        """
+        found = self.params()
+        if not found:
+            raise ValueError(f"get_parameters: expected parameters, {type(self).__name__} has none")
+        if any(p.dtype is not found[0].dtype for p in found):
+            raise TypeError("get_parameters: expected parameters of one dtype, got "
+                            f"{sorted({p.dtype.name for p in found})}")
+        grads = [gradient_of(p) for p in found]
+        flat, flat_grads = P.flat_view(found), P.flat_view(grads)
+        if flat is None or flat_grads is None:
+            inner = [(m, m.params()) for m in self.list_modules() if m._flat is not None]
+            flat, flat_grads = P.flatten(found), P.flatten(grads)
+            for m, parts in inner:  # vectors given out earlier follow
+                for old, new in zip(m._flat or (), (P.flat_view(parts),
+                                                    P.flat_view([gradient_of(p) for p in parts]))):
+                    if new is not None:
+                        old.set_(new)
+        before = self._flat
+        if before is not None and before[0].is_set_to(flat) and before[1].is_set_to(flat_grads):
+            return before
+        self._flat = (flat, flat_grads)
+        return self._flat
+
+    def zero_grad_parameters(self) -> None:
+        """Sets all gradients to zero."""
+        for p in self.params():
+            g = p.grad
+            if g is not None:
+                write(g, N.const(g.dtype, 0, g.shape))
+
+    def update_parameters(self, learning_rate: Real) -> None:
+        """parameter -= learning_rate * gradient, for each parameter that has a gradient."""
+        found = [p for p in self.params() if p.grad is not None]
+        settle(found)
+        rates: dict[Any, Any] = {}
+        for p in found:
+            rate = rates.setdefault(p.dtype, N.scalar(p.dtype, learning_rate))
+            assert p.grad is not None
+            step = N.elementwise("mul", read(p.grad.detach()), N.expand_to(rate, p.shape))
+            write(p, N.elementwise("sub", P.value_of(p), step))
+            door.due.add(p._storage)
+
+    def acc_update_grad_parameters(self, input: Any, grad_output: Any,
+                                   learning_rate: Real) -> None:
+        """A step along this gradient alone, which is not kept."""
+        found = self.params()
+        kept = [p.grad for p in found]
+        for p in found:
+            p.grad = None
+        self.acc_grad_parameters(input, grad_output, 1)
+        self.update_parameters(learning_rate)
+        for p, g in zip(found, kept):
+            p.grad = g
+
+    shared_acc_update_grad_parameters = acc_update_grad_parameters
+
+    def backward_update(self, input: Any, grad_output: Any, learning_rate: Real) -> Any:
+        """`update_grad_input`, then `acc_update_grad_parameters`."""
+        found = self.update_grad_input(input, grad_output)
+        self.acc_update_grad_parameters(input, grad_output, learning_rate)
+        return found
+
+    @property
+    def grad_weight(self) -> Tensor:
+        """The gradient of `weight`: the same tensor as `weight.grad`."""
+        return gradient_of(self.weight)
+
+    @grad_weight.setter
+    def grad_weight(self, value: Tensor) -> None:
+        self.weight.grad = value
+
+    @property
+    def grad_bias(self) -> Tensor | None:
+        """The gradient of `bias`: the same tensor as `bias.grad`; None without a bias."""
+        return None if self.bias is None else gradient_of(self.bias)
+
+    @grad_bias.setter
+    def grad_bias(self, value: Tensor) -> None:
+        self.bias.grad = value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("grad_") and name not in ("grad_weight", "grad_bias"):
+            p = vars(self).get(name[5:])
+            if isinstance(p, Parameter):
+                return gradient_of(p)
+        raise AttributeError(f"{type(self).__name__}: no attribute {name!r}")
+
+    # -- modes and trees ---------------------------------------------------------------------
+
+    def training(self: M) -> M:
+        """Switches to training: Dropout drops, batch statistics are used."""
+        return self.train(True)
+
+    def evaluate(self: M) -> M:
+        """Switches to evaluation."""
+        return self.train(False)
+
+    def train(self: M, mode: bool = True) -> M:
+        """`training()` or `evaluate()`, PyTorch's name."""
+        self._prepare()
+        for m in self.list_modules():
+            m.is_training = mode
+        return self
+
+    eval = evaluate
+
+    def list_modules(self) -> list[Module]:
+        """This module and all below it, parents first, each once."""
+        found: dict[int, Module] = {}
+        _walk(self, found)
+        return list(found.values())
+
+    def apply(self: M, function: Callable[[Module], Any]) -> M:
+        """Calls function on this module, then on all below it."""
+        for m in self.list_modules():
+            function(m)
+        return self
+
+    def replace(self, function: Callable[[Module], Module]) -> Module:
+        """The tree rebuilt: each module replaced by function(module), parents first."""
+        made = function(self)
+        for name, value in list(vars(made).items()):
+            if isinstance(value, Module):
+                setattr(made, name, value.replace(function))
+            elif isinstance(value, list) and name not in _PRIVATE:
+                value[:] = [v.replace(function) if isinstance(v, Module) else v for v in value]
+        return made
+
+    def find_modules(self, kind: Kind | str) -> tuple[list[Module], list[Module | None]]:
+        """The modules of a class (or class name), and in parallel their parents."""
+        found: list[Module] = []
+        parents: list[Module | None] = []
+
+        def visit(m: Module, parent: Module | None) -> None:
+            if isinstance(m, kind) if isinstance(kind, type) else (
+                    type(m).__name__ == kind.removeprefix("nn.")):
+                found.append(m)
+                parents.append(parent)
+            for _, child in m.named_children():
+                visit(child, m)
+
+        visit(self, None)
+        return found, parents
+
+    def share(self: M, other: Module, *names: str) -> M:
+        """Takes the parameters called `names` from other (and below, in parallel): the same
+        objects, so gradients are shared too."""
+        for name in names:
+            if isinstance(vars(other).get(name), Parameter):
+                setattr(self, name, getattr(other, name))
+        for (_, mine), (_, theirs) in zip(self.named_children(), other.named_children()):
+            mine.share(theirs, *names)
+        return self
+
+    def clone(self: M, *names: str) -> M:
+        """A copy with parameters of its own, but for those called `names`, which are shared."""
+        from .saving import copy
+        made = copy(self)
+        return made.share(self, *names) if names else made
+
+    def __deepcopy__(self: M, memo: Any) -> M:
+        return self.clone()
+
+    def type(self, dtype: Any = None) -> Any:
+        """Converts parameters and buffers in place and gives itself; without dtype, their dtype's
+        name (Torch7 type)."""
+        tensors = [*self.params(), *(b for _, b in self.named_buffers())]
+        if dtype is None:
+            return tensors[0].dtype.name if tensors else None
+        wanted = as_dtype("type", dtype)
+        for t in tensors:
+            if t.dtype.is_float:
+                P.convert(t, wanted)
+        return self.clear_state()
+
+    def float(self: M) -> M:
+        """Parameters in float32."""
+        return self.type(dt.float32)  # type: ignore[no-any-return]
+
+    def double(self: M) -> M:
+        """Parameters in float64."""
+        return self.type(dt.float64)  # type: ignore[no-any-return]
+
+    def half(self: M) -> M:
+        """Parameters in float16."""
+        return self.type(dt.float16)  # type: ignore[no-any-return]
+
+    def cuda(self: M) -> M:
+        """Parameters on the GPU. Raises RuntimeError where there is none."""
+        raise RuntimeError("cuda: expected an NVIDIA driver and GPU, found none; models run on the "
+                           "CPU as they are")
+
+    def clear_state(self: M) -> M:
+        """Drops outputs and gradients by inputs here and below; parameters stay."""
+        for m in self.list_modules():
+            m.forget()
+        return self
+
+    def reset(self, stdv: Any = None) -> None:
+        """Draws the parameters anew, here and below; stdv: their standard deviation."""
+        for _, child in self.named_children():
+            child.reset(stdv)
+
+    # -- state -------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Parameters and buffers by path, as they are now: later training does not change them."""
+        found = [*self.named_parameters(), *self.named_buffers()]
+        return {name: result(P.value_of(t), False, t.device) for name, t in found}
+
+    def load_state_dict(self: M, state: dict[str, Any], strict: bool = True) -> M:
+        """Takes values from a `state_dict` (or arrays by path).
+
+        Raises KeyError for missing or unknown paths if strict, ValueError for other shapes.
+        """
+        mine = dict([*self.named_parameters(), *self.named_buffers()])
+        missing, unknown = [n for n in mine if n not in state], [n for n in state if n not in mine]
+        if strict and (missing or unknown):
+            raise KeyError(f"load_state_dict: expected {len(mine)} entries, missing {missing}, "
+                           f"unknown {unknown}")
+        for name, t in mine.items():
+            if name not in state:
+                continue
+            value = state[name] if isinstance(state[name], Tensor) else tensor(
+                np.asarray(state[name]))
+            if value.shape != t.shape:
+                raise ValueError(f"load_state_dict: {name}: expected shape {t.shape}, got "
+                                 f"{value.shape}")
+            write(t, N.cast(P.value_of(value), t.dtype))
+        return self
+
+    # -- text --------------------------------------------------------------------------------
+
+    def extra(self) -> str:
+        """What stands in parentheses after the class name."""
+        return ""
+
+    def label(self) -> str:
+        """One line: class and main arguments, as Linear(10 -> 4)."""
+        text = self.extra()
+        return f"{type(self).__name__}({text})" if text else type(self).__name__
+
+    def __repr__(self) -> str:
+        children = list(self.named_children())
+        if not children:
+            return f"nn.{self.label()}"
+        lines = "".join(f"\n  ({name}): {_indented(child, '  ')}" for name, child in children)
+        return f"nn.{self.label()} {{{lines}\n}}"
+
+
+def _indented(m: Module, by: str) -> str:
+    return repr(m).replace("\n", "\n" + by)
+
+
+def _walk(m: Module, found: dict[int, Module]) -> None:
+    if id(m) not in found:
+        found[id(m)] = m
+        for _, child in m.named_children():
+            _walk(child, found)
+
+
+def _blame(m: Module, error: Exception) -> None:
+    """Says in the error's text where in the net it happened, as a path."""
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else None
+    if text is None:
+        return
+    child = getattr(error, "_module", None)
+    if child is None:
+        own = text.startswith(m.label())
+        text = text if own else f"{m.label()}: {text}"
+    elif child is not m:
+        names = [name for name, c in m.named_children() if c is child]
+        name = names[0] if names else "?"
+        place = f"[{name}]" if name.isdigit() else f".{name}"
+        text = f"{type(m).__name__}{place} > {text}"
+    error.args = (text, *error.args[1:])
+    error._module = m  # type: ignore[attr-defined]

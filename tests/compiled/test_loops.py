@@ -1,0 +1,84 @@
+"""scan and while_loop: values, gradients, nesting, compile time that does not grow."""
+
+from __future__ import annotations
+
+import flambeau as fb
+import numpy as np
+import pytest
+from flambeau import realize as door
+
+
+def rnn(w: fb.Tensor, xs: fb.Tensor, h: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+    return fb.scan(lambda c, x: ((n := fb.tanh(w @ c + x)), n * 2), h, xs)
+
+
+def test_scan_values() -> None:
+    rng = np.random.default_rng(0)
+    w, xs = rng.standard_normal((3, 3)) * 0.3, rng.standard_normal((7, 3))
+    last, ys = rnn(fb.tensor(w), fb.tensor(xs), fb.zeros(3, dtype=fb.float64))
+    h, want = np.zeros(3), []
+    for x in xs:
+        h = np.tanh(w @ h + x)
+        want.append(2 * h)
+    np.testing.assert_allclose(last.numpy(), h, rtol=1e-12)
+    np.testing.assert_allclose(ys.numpy(), want, rtol=1e-12)
+
+
+def test_scan_reverse_length_and_nests() -> None:
+    xs = fb.arange(5).float()
+    total, seen = fb.scan(lambda c, x: (c + x, c), fb.tensor(0.0), xs, reverse=True)
+    assert float(total) == 10 and seen.tolist() == [10, 9, 7, 4, 0]
+    (a, b), ys = fb.scan(lambda c, _: ((c[1], c[0] + c[1]), c[0]),
+                         (fb.tensor(0), fb.tensor(1)), length=10)
+    assert ys.tolist() == [0, 1, 1, 2, 3, 5, 8, 13, 21, 34] and int(a) == 55 and int(b) == 89
+
+
+def test_while_loop() -> None:
+    n, steps = fb.while_loop(lambda c: c[0] != 1,
+                             lambda c: (fb.where(c[0] % 2 == 0, c[0] // 2, 3 * c[0] + 1), c[1] + 1),
+                             (fb.tensor(27), fb.tensor(0)))
+    assert int(n) == 1 and int(steps) == 111
+    limited = fb.while_loop(lambda c: c > 0, lambda c: c + 1, fb.tensor(1), limit=10)
+    assert int(limited) == 11
+
+
+def test_scan_gradient_matches_finite_differences() -> None:
+    rng = np.random.default_rng(1)
+    args = [fb.tensor(rng.standard_normal(s) * 0.5) for s in ((3, 3), (4, 3), (3,))]
+
+    def loss(w: fb.Tensor, xs: fb.Tensor, h: fb.Tensor) -> fb.Tensor:
+        last, ys = rnn(w, xs, h)
+        return (last * last).sum() + ys.sum()
+
+    assert fb.gradcheck(loss, args)
+    assert fb.gradcheck(loss, args, order=2)
+
+
+def test_scan_of_scan() -> None:
+    def row(c: fb.Tensor, x: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+        return fb.scan(lambda s, e: (s + e, s), c, x)
+
+    total, parts = fb.scan(row, fb.tensor(0.0), fb.arange(6).reshape(2, 3).float())
+    assert float(total) == 15 and parts.tolist() == [[0, 0, 1], [3, 6, 10]]
+
+
+def test_long_loop_is_one_small_program() -> None:
+    w = fb.ones(4, 4) * 0.1
+    kernels = []
+    for steps in (2, 200):
+        f = fb.compile(lambda xs: rnn(w, xs, fb.zeros(4))[0])
+        f(fb.ones(steps, 4))
+        kernels.append(len(f.last.executable.program.kernels))
+    assert kernels[0] == kernels[1]
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="expected carry 0 to stay float32"):
+        fb.scan(lambda c, x: (c.double(), None), fb.tensor(0.0), fb.ones(3))
+    with pytest.raises(ValueError, match="expected one length"):
+        fb.scan(lambda c, x: (c, None), fb.tensor(0.0))
+    with pytest.raises(TypeError, match="expected cond to give one bool"):
+        fb.while_loop(lambda c: c, lambda c: c, fb.tensor(1.0))
+    x = fb.tensor(1.0).requires_grad_()
+    y = fb.while_loop(lambda c: c < 100, lambda c: c * 2, x * 1)
+    assert float(y) == 128 and door is not None

@@ -367,16 +367,25 @@ def _scan(op: str, x: Node, axis: int) -> Node:
 
 
 def _reduced_extremum(n: Node, g: Node) -> Cotangents:
+    """All to the first extremum in C order, found by a second reduction over the same axes.
+
+    Its number is small and is all that the way back must keep of the operand.
+    """
     x, axes = n.src[0], tuple(sorted(n.arg))
-    if not axes:
-        return (g,)
-    flat = x if len(axes) == 1 else _as_one_axis(x, axes)
-    axis = axes[0] if len(axes) == 1 else len(flat.shape) - 1
-    first = expand_like(reduce_("arg" + n.op, flat, (axis,)), flat)
-    hit = compare("eq", iota(flat.shape, axis), first)
-    if len(axes) != 1:
-        hit = _from_one_axis(hit, x, axes)
-    return (where(hit, expand_like(g, x), like(x, 0)),)
+    count = math.prod(x.shape[i] for i in axes)
+    if not axes or count == 0:
+        return (g if not axes else like(x, 0),)
+    dtype = dt.uint8 if count < 255 else dt.int32 if count < 2**31 - 1 else dt.int64
+    place = N.const(dtype, 0, x.shape)
+    step = 1
+    for axis in reversed(axes):
+        along = N.node("iota", dtype, x.shape, (), axis)
+        place = elementwise("add", place, elementwise("mul", along, N.const(dtype, step, x.shape)))
+        step *= x.shape[axis]
+    there = elementwise("or", compare("eq", x, expand_like(n, x)), unary("isnan", x))
+    candidates = elementwise("where", there, place, N.const(dtype, count, x.shape))
+    first = reduce_("min", candidates, axes)
+    return (where(elementwise("eq", place, expand_like(first, x)), expand_like(g, x), like(x, 0)),)
 
 
 def _reversed_cumsum(g: Node, axis: int) -> Node:

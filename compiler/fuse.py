@@ -169,7 +169,8 @@ class _Fuser:
         if k.kind not in ("map", "rows") or any(s.home is not n and s.region for s in k.stores):
             return False
         if n.op in CONTRACTIONS:
-            return k.kind == "map" and self._adopt(k, n, "contract", n.shape, ())
+            return k.kind == "map" and (self._adopt(k, n, "contract", n.shape, ())
+                                        or self._adopt_turned(k, n))
         axes = n.arg if n.op in REDUCTIONS else (n.arg,)
         if n.op in SCANS:
             return k.kind == "map" and self._adopt(k, n, "scan", n.shape, axes)
@@ -188,6 +189,35 @@ class _Fuser:
         if not alone and not self._fits(k, n, space, axes if kind == "rows" else ()):
             return False
         k.kind, k.space, k.axes = kind, space, axes
+        return self._take(k, n)
+
+    def _adopt_turned(self, k: Kernel, n: Node) -> bool:
+        """A contraction read with its axes in another order: its tiles are stored there at once."""
+        shapes = {s.value.shape for s in k.stores}
+        if len(shapes) != 1:
+            return False
+        (shape,) = shapes
+        variables = tuple(ix.Var(i, e) for i, e in enumerate(shape))
+        turns: set[tuple[int, ...]] = set()
+        stack = [(s.value, tuple(map(ix.of, variables))) for s in k.stores]
+        seen = set()
+        while stack:
+            item = stack.pop()
+            if item in seen:
+                continue
+            seen.add(item)
+            m, indices = item
+            if m is n:
+                turns.add(_turn(indices, n.shape, variables))
+            elif m in k.inlined:
+                found = _operands(m, indices)
+                if found is not None:
+                    stack.extend(found)
+                elif self.reaches(m, n):
+                    return False
+        if len(turns) != 1 or () in turns:
+            return False
+        k.kind, k.space, k.turn = "contract", shape, turns.pop()
         return self._take(k, n)
 
     def _take(self, k: Kernel, n: Node) -> bool:
@@ -246,6 +276,24 @@ def _operands(m: Node, indices: tuple[ix.Index, ...]
     if m.op in _LEAVES:
         return []
     return None
+
+
+def _turn(indices: tuple[ix.Index, ...], shape: Shape, variables: tuple[ix.Var, ...]
+          ) -> tuple[int, ...]:
+    """Which variable stands at each axis when indices are a permutation of them; () if not."""
+    free = [v.level for v in variables if v.extent == 1]
+    out = []
+    for i, extent in zip(indices, shape):
+        if extent == 1 and not i.terms and free:
+            out.append(free.pop())
+        elif len(i.terms) == 1 and i.const == 0 and i.terms[0][1] == 1:
+            atom = i.terms[0][0]
+            if not isinstance(atom, ix.Var) or atom.extent != extent:
+                return ()
+            out.append(atom.level)
+        else:
+            return ()
+    return tuple(out) if sorted(out) == list(range(len(variables))) else ()
 
 
 def inline_cost(n: Node, stored: set[Node]) -> int:

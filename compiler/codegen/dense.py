@@ -129,6 +129,11 @@ class Dense:
         low.mask = Val(mask, 0) if mask is not None else None
         low.known = {self.node: Val(scalar.round_to(block, self.node.dtype, acc), 0)}
         space = tuple(map(ix.of, variables))
+        if self.k.turn is not None:
+            turned = list(space)
+            for i, axis in zip(space, self.k.turn):
+                turned[axis] = i
+            space, out = tuple(turned), self.k.space
         ready = []
         for s in self.k.stores:
             indices = ix.reshape(space, out, s.value.shape)

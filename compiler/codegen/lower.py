@@ -19,6 +19,7 @@ from flambeau.compiler.codegen.emit import (
     I64,
     PTR,
     Block,
+    Type,
     Value,
     const,
     make_type,
@@ -29,6 +30,7 @@ from flambeau.compiler.ops import ELEMENTWISE
 from flambeau.compiler.target import Target
 
 Indices = tuple[ix.Index, ...]
+STRIDED = 8  # widest step between lanes that is loaded as a block and picked apart
 _VIEWS = frozenset(("reshape", "permute", "expand", "slice"))
 
 
@@ -59,6 +61,7 @@ class Lowering:
         self.vec: ix.Var | None = None
         self.lanes = 1
         self.mask: Val | None = None  # of the vector variable's last, partial step
+        self.active = 0  # lanes that are on in it, when known now
         self.known: dict[Node, Val] = {}  # anchors at this position: the nest gives them
         self.memo: dict[object, Val] = {}
         self.pointers: dict[int, Value] = {}
@@ -237,6 +240,9 @@ class Lowering:
         kind = scalar.memory(dtype, self.lanes)
         if stride == 1:
             raw = _contiguous(b, base, at.v, kind, on, dtype)
+        elif (stride is not None and 1 < stride <= STRIDED and mask is None
+              and (self.mask is None or self.active)):
+            raw = self._strided_load(b, base, at.v, kind, stride)
         elif stride == -1 and on is None:
             first = b.op("sub", at.v, const(I64, self.lanes - 1))
             raw = _contiguous(b, base, first, kind, None, dtype)
@@ -245,6 +251,24 @@ class Lowering:
             lanes = at.v if stride is None else self._spread(b, at.v, stride)
             raw = _gather(b, base, lanes, kind, on)
         return Val(scalar.from_memory(b, dtype, raw), level)
+
+    def _strided_load(self, b: Block, base: Value, at: Value, kind: Type, stride: int) -> Value:
+        """Neighbouring elements in one (masked) load, then the wanted lanes: no gather."""
+        active = self.active or self.lanes
+        span = kind.with_lanes(self.lanes * stride)
+        address = b.gep(base, kind.with_lanes(1), at)
+        on = lane_mask(span.lanes, range((active - 1) * stride + 1))
+        raw = masked_load(b, span, address, on, kind.bits // 8)
+        return b.shuffle(raw, raw, [i * stride for i in range(self.lanes)])
+
+    def _strided_store(self, b: Block, base: Value, at: Value, raw: Value, stride: int) -> None:
+        """Lanes spread apart, then one masked store."""
+        active = self.active or self.lanes
+        spread = [i // stride if i % stride == 0 else 0 for i in range(self.lanes * stride)]
+        wide = b.shuffle(raw, raw, spread)
+        on = lane_mask(self.lanes * stride, range(0, active * stride, stride))
+        address = b.gep(base, raw.type.with_lanes(1), at)
+        _masked_store(b, wide, address, on, raw.type.bits // 8)
 
     def _spread(self, b: Block, first: Value, stride: int) -> Value:
         from_zero = b.iota("i64", self.lanes)
@@ -290,6 +314,9 @@ class Lowering:
                 block.store(raw, address, dtype.itemsize)
             else:
                 _masked_store(block, raw, address, on, dtype.itemsize)
+            return
+        if stride is not None and 1 < stride <= STRIDED and (on is None or self.active):
+            self._strided_store(block, base, self.index(flat).v, raw, stride)
             return
         lanes = (self.lane_index(flat).v if stride is None
                  else self._spread(block, self.index(flat).v, stride))
@@ -383,6 +410,12 @@ class Lowering:
         b.store(const(I64, code), status, 8)
         b.branch(go)
         b.label(go)
+
+
+def lane_mask(lanes: int, on: range) -> Value:
+    """A constant mask."""
+    text = ", ".join(f"i1 {'true' if i in on else 'false'}" for i in range(lanes))
+    return Value(make_type("i1", lanes), f"<{text}>")
 
 
 # -- instructions over lanes -----------------------------------------------------------------------

@@ -25,9 +25,8 @@ from flambeau.compiler.codegen.emit import (
     Type,
     Value,
     const,
-    make_type,
 )
-from flambeau.compiler.codegen.lower import Indices, Layout, Lowering, Val
+from flambeau.compiler.codegen.lower import STRIDED, Indices, Layout, Lowering, Val, lane_mask
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node, Shape
@@ -37,6 +36,7 @@ from flambeau.compiler.target import Target
 CHUNK_NS = 25_000.0  # work that makes a chunk worth a thread's attention
 SERIAL_NS = 40_000.0  # below this a kernel runs in its caller
 MAX_CHUNKS = 1024
+UNROLL = 25  # inner walks of no more steps are written out
 
 
 @dataclass
@@ -226,14 +226,11 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     draft = {id(g): ix.Var(0, extents[id(g)]) for g in groups}
     probe = _indices(shape, groups, draft)
     accesses = [a for a in _accesses(k, layout, probe, shape, k.axes) if a.weight]
-    score = {id(g): sum(a.weight for a in accesses if a.flat.coefficient(draft[id(g)]) == 1)
-             for g in groups}
-    choices = kept + reduced
-    if k.kind == "scan":
-        choices = kept
-    best = max(choices, key=lambda g: (score[id(g)], g in reduced, min(extents[id(g)], 64)),
-               default=None)
-    if best is not None and (score[id(best)] == 0 or extents[id(best)] < 2):
+    score = {id(g): sum(a.weight * _ease(a.flat, draft[id(g)]) for a in accesses)
+             * _filling(extents[id(g)], target) for g in groups}
+    choices = kept if k.kind == "scan" else kept + reduced
+    best = max(choices, key=lambda g: (score[id(g)], g in reduced), default=None)
+    if best is not None and (score[id(best)] < 0.3 or extents[id(best)] < 2):
         best = None
     if best is not None and best in kept:
         kept = [g for g in kept if g is not best] + [best]
@@ -252,6 +249,22 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(accesses) / 2)
     nest.unit_ns = per_element * (1 if nest.vec else 2)
     return nest
+
+
+def _ease(flat: ix.Index, v: ix.Var) -> float:
+    """How cheaply lanes along v reach this place: 1 for neighbours, little for a gather."""
+    if any(not isinstance(a, ix.Var) and _inside(a, v) for a, _ in flat.terms):
+        return 0.05
+    stride = abs(flat.coefficient(v))
+    if stride <= 1:
+        return 1.0 if stride else 0.4
+    return 0.6 / stride if stride <= STRIDED else 0.05
+
+
+def _filling(extent: int, target: Target) -> float:
+    """The share of float lanes that do work along an axis of this length."""
+    lanes = target.lanes(4)
+    return extent / (-(-extent // lanes) * lanes)
 
 
 def _indices(shape: Shape, groups: list[list[int]], variables: dict[int, ix.Var]) -> Indices:
@@ -527,13 +540,21 @@ class _Writer:
             b.branch_if(b.cmp("eq", end, const(I64, v.extent)), go, skip)
             b.label(go)
         self._enter(v, const(I64, whole), b.child())
-        self.low.mask = Val(_first_lanes(b, v.extent - whole, self.nest.lanes), v.level)
+        self._partial(v, v.extent - whole)
         body(b)
-        self.low.mask = None
+        self._whole()
         self.low.forget(v.level)
         if not known:
             b.branch(skip)
             b.label(skip)
+
+    def _partial(self, v: ix.Var, active: int) -> None:
+        """From here on only the first lanes count."""
+        self.low.active = active
+        self.low.mask = Val(lane_mask(self.nest.lanes, range(active)), v.level)
+
+    def _whole(self) -> None:
+        self.low.mask, self.low.active = None, 0
 
     # -- phases ----------------------------------------------------------------------------------
     def _phases(self, b: Block) -> None:
@@ -582,6 +603,12 @@ class _Writer:
         if depth == len(nest.inner):
             return self._step(b, phase, accumulators, state)
         v = nest.inner[depth]
+        if v is not nest.vec and math.prod(w.extent for w in nest.inner[depth:]) <= UNROLL:
+            for i in range(v.extent):
+                self._enter(v, const(I64, i), b)
+                state = self._walk(b, depth + 1, phase, accumulators, state)
+                low.forget(v.level)
+            return state
         lanes = nest.lanes if v is nest.vec else 1
         whole = v.extent // lanes * lanes
         if whole:
@@ -593,9 +620,9 @@ class _Writer:
             low.forget(v.level)
         if v.extent % lanes:
             self._enter(v, const(I64, whole), b.child())
-            low.mask = Val(_first_lanes(b, v.extent - whole, lanes), v.level)
+            self._partial(v, v.extent - whole)
             state = self._walk(b, depth + 1, phase, accumulators, state)
-            low.mask = None
+            self._whole()
             low.forget(v.level)
         return state
 
@@ -641,11 +668,6 @@ class _Writer:
         self._stores(loop.body, phase.stores)
         loop.finish(after)
         low.forget(v.level)
-
-
-def _first_lanes(b: Block, count: int, lanes: int) -> Value:
-    on = ", ".join(f"i1 {'true' if i < count else 'false'}" for i in range(lanes))
-    return Value(make_type("i1", lanes), f"<{on}>")
 
 
 # -- accumulators ----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ CHUNK = 100e3  # cycles a chunk should have (about 30 us)
 COPY, TRANSPOSE, SCALAR = 2.5, 5.0, 1.6  # cycles to pack a vector, a vector, an element
 SPILL = 7.0  # more for a packed vector when the panels outgrow L2: it is written and read again
 STREAM = 20.0  # bytes a cycle that one core moves from L3
-BUFFER = 64 << 10  # bytes of sums an item may keep
+BUFFER = 64 << 10  # bytes of sums an item may keep; an eighth where k is short, to stay in L1
 DEPTH = 384  # steps of k in a block, where k is blocked
 
 
@@ -364,7 +364,8 @@ def blocked(t: Tiling, target: Target) -> Tiling:
         height = max(1, int(goal / tile))
     height = _even(rows.tiles, height)
     width = columns.cells * columns.width
-    room = max(1, BUFFER // (t.itemsize * height * rows.cells * width))
+    room = BUFFER if steps >= 256 else BUFFER // 8
+    room = max(1, room // (t.itemsize * height * rows.cells * width))
     breadth = min(columns.tiles, room)
     if total > SMALL:
         breadth = max(1, min(breadth, round(goal / (height * tile))))

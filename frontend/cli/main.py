@@ -26,9 +26,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line; the exit code: 0, 1 for a broken pipe, 2 for a mistake, 130 for Ctrl-C."""
+    """Runs a command line. Gives the exit code.
+
+    0, or 2 for a mistake of the user, 1 for a broken pipe, 130 for Ctrl-C.
+    """
     parser = make_parser()
-    arguments = parser.parse_args(argv)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        prog = " ".join(filter(None, (parser.prog, arguments.command)))
+        parser.exit(2, f"{prog}: unknown option {' '.join(unknown)} (see {prog} --help)\n")
     if arguments.command is None:
         parser.print_help()
         return 2
@@ -62,7 +68,7 @@ def make_parser() -> Parser:
     _train(_command(commands, "train", "train", "train a net on a data set"))
     _predict(_command(commands, "predict", "predict", "say what a trained net sees in images"))
     _command(commands, "info", "info", "versions, processor, threads, BLAS, CUDA, cache, flags")
-    cache = _command(commands, "cache", "cache", "the folder of compiled programs")
+    cache = _command(commands, "cache", "caching", "the folder of compiled programs")
     cache.add_argument("action", choices=("list", "clear"), help="show the entries, or delete them")
     return parser
 
@@ -109,13 +115,16 @@ def _at_least(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
             value = None
         if value is None or not least <= value < float("inf"):
             word = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"expected {word} of at least {least}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected {word} of at least {least:g}, got {text!r}")
         return value
     return parse
 
 
 def _above_zero(text: str) -> float:
-    value: float = _at_least(float, 0.0)(text)
-    if value == 0.0:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return value

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -165,6 +166,6 @@ def _apart(places: list[float], gap: float = 14) -> list[float]:
     """Label heights moved so that neighbours do not touch."""
     order = sorted(range(len(places)), key=places.__getitem__)
     out = list(places)
-    for before, after in zip(order, order[1:]):
+    for before, after in pairwise(order):
         out[after] = max(out[after], out[before] + gap)
     return out

@@ -58,10 +58,10 @@ class Variant(Inspected):
         self.name = name
         self.places: list[int] = []  # tensor arguments, by position among args + kwargs values
         self.numbers: list[tuple[int, nd.Scalar]] = []
-        stand_ins = self._stand_ins((*args, *kwargs.values()))
-        positional = stand_ins[:len(args)]
-        named = dict(zip(kwargs, stand_ins[len(args):]))
         with Trace() as trace:
+            stand_ins = self._stand_ins((*args, *kwargs.values()))
+            positional = stand_ins[:len(args)]
+            named = dict(zip(kwargs, stand_ins[len(args):]))
             try:
                 outcome = fn(*positional, **named)
                 outputs: list[Tensor] = []

@@ -119,8 +119,8 @@ def generate(p: Plan, module: Module, prefix: str, make_operands: MakeOperands,
         else [_simple(p)]
     write = _Writer(p, module, make_operands, store)
     if p.serial:
-        return [write.function(prefix, parts, 1)]
-    return [write.function(f"{prefix}_{x.name}", [x], write.chunks(x)) for x in parts]
+        return [write.function(prefix, parts, None)]
+    return [write.function(f"{prefix}_{x.name}", [x], write.grain(x)) for x in parts]
 
 
 def _simple(p: Plan) -> _Part:
@@ -144,12 +144,14 @@ class _Writer:
     make_operands: MakeOperands
     store: Store
 
-    def chunks(self, part: _Part) -> int:
-        """Chunks of about 30 us, not more than there are items."""
+    def grain(self, part: _Part) -> int:
+        """Items of a chunk of about 30 us; 1 where an item takes longer."""
         share = {"tiles": 1.0, "rows": 1.0}.get(part.name, 0.1)
-        return min(part.items, max(1, int(self.plan.cycles * share / schedule.CHUNK)))
+        cycles = max(1.0, self.plan.cycles * share)
+        return min(part.items, max(1, int(part.items * schedule.CHUNK / cycles)))
 
-    def function(self, symbol: str, parts: list[_Part], chunks: int) -> Stage:
+    def function(self, symbol: str, parts: list[_Part], grain: int | None) -> Stage:
+        """One stage: chunks of `grain` items of the one part, or one chunk of all parts in turn."""
         bits = self.plan.target.vector_bytes * 8
         attributes = self.module.attribute_group(f'nounwind "prefer-vector-width"="{bits}"')
         f = Function(self.module, symbol, None, [("slots", PTR, ""), ("chunk", I64, "")],
@@ -159,10 +161,9 @@ class _Writer:
         scene = Scene((a, b), scratch, self.store, stack)
         for part in parts:
             item = part.emit(f.entry, scene)
-            grain = -(-part.items // chunks)
-            low = loops.mul(f.entry, f[1], grain) if chunks > 1 else loops.ZERO
-            high = loops.least(f.entry, loops.add(f.entry, low, grain), part.items)
+            low = loops.ZERO if grain is None else loops.mul(f.entry, f[1], grain)
+            high = loops.least(f.entry, loops.add(f.entry, low, grain or part.items), part.items)
             loops.loop(f.entry, low, high, 1, item)
         f.ret(f.entry)
         f.finish()
-        return Stage(symbol, chunks if chunks == 1 else -(-part.items // grain))
+        return Stage(symbol, -(-parts[0].items // grain) if grain else 1)

@@ -87,7 +87,9 @@ def _lines(block: Block, side: Span, body: Callable[[Block, _Line], None]) -> No
         low = loops.most(inner, loops.sub(inner, side.first, start), 0)
         high = loops.least(inner, loops.sub(inner, side.stop, start), run.length)
         outer = loops.unravel(inner, r, side.grid.axes[:-1])
-        body(inner, _Line(outer, low, high, loops.sub(inner, start, side.first)))
+        parts = [loops.opaque(inner, x) for x in
+                 (low, high, loops.sub(inner, start, side.first), *outer)]
+        body(inner, _Line(parts[3:], *parts[:3]))
     loops.loop(block, begin, end, 1, line)
 
 

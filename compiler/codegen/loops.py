@@ -87,6 +87,17 @@ def _choose(block: Block, word: str, fold: Callable[[int, int], int], a: Value,
     return block.intrinsic(f"llvm.{word}", I64, a, b)
 
 
+def opaque(block: Block, a: Value) -> Value:
+    """The same value, its origin hidden from LLVM.
+
+    Loop analysis would express every address of an inner loop by the counters of all outer ones;
+    that takes longer than all other passes together and gains nothing.
+    """
+    if known(a) is not None:
+        return a
+    return block.value(a.type, f'call {a.type} asm "", "=r,0"({a})')
+
+
 def unravel(block: Block, a: Value, extents: Sequence[int]) -> list[Value]:
     """The indices of linear position `a` (C order); the first is not reduced by its extent."""
     out: list[Value] = []

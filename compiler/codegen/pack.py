@@ -129,7 +129,7 @@ class _Panel:
     def _copy(self, block: Block, extent: int, offset: Value, stride: int,
               linear: Value) -> None:
         lanes = self.p.lanes
-        where = loops.add(block, self._where(block, loops.ZERO), offset)
+        where = loops.opaque(block, loops.add(block, self._where(block, loops.ZERO), offset))
 
         def body(inner: Block, i: Value) -> None:
             at = loops.add(inner, where, loops.mul(inner, i, stride))
@@ -164,8 +164,8 @@ class _Panel:
             stop = loops.least(outer, loops.add(outer, start, self.p.lanes), extent)
 
             def cells(middle: Block, cell: Value) -> None:
-                where = [loops.add(middle, self._where(middle, self._clamped(middle, cell, q)),
-                                   offset) for q in range(side)]
+                where = [loops.opaque(middle, loops.add(middle, self._where(
+                    middle, self._clamped(middle, cell, q)), offset)) for q in range(side)]
 
                 def square(inner: Block, i: Value) -> None:
                     first = loops.least(inner, i, extent - side)

@@ -165,9 +165,9 @@ def _packer(t: Tiling, side: SidePlan, place: int) -> Emit:
     def prepare(_: Block, scene: Scene) -> Callable[[Block, Value], None]:
         def item(block: Block, number: Value) -> None:
             tiles = side.grid.tiles
-            tile = loops.modulo(block, number, tiles)
+            tile = loops.opaque(block, loops.modulo(block, number, tiles))
             batch = _batch(block, t, loops.divide(block, number, tiles))
-            base = loops.dot(block, batch, side.batch)
+            base = loops.opaque(block, loops.dot(block, batch, side.batch))
             panel = _at(block, scene.scratch, place, loops.mul(block, number, side.panel), t)
             assert side.packing
             pack.emit_panel(block, side.packing, scene.operands[side.operand], base, tile, panel)
@@ -265,9 +265,11 @@ class _Place:
                                             [t.batches, t.column_ranges, t.row_ranges])
 
         def tiles(which: Value, each: int, grid: Grid) -> tuple[Value, Value]:
-            low = loops.mul(block, which, each)
-            return low, loops.least(block, loops.add(block, low, each), grid.tiles)
-        return _Place(_batch(block, t, linear), linear,
+            low = loops.opaque(block, loops.mul(block, which, each))
+            high = loops.least(block, loops.add(block, low, each), grid.tiles)
+            return low, loops.opaque(block, high)
+        batch = [loops.opaque(block, x) for x in _batch(block, t, linear)]
+        return _Place(batch, linear,
                       tiles(row, t.row_tiles, t.rows.grid),
                       tiles(column, t.column_tiles, t.columns.grid))
 
@@ -341,12 +343,14 @@ class _Item:
         if not side.packing:
             base = loops.dot(block, self.place.batch, side.batch)
             base = loops.add(block, base, side.grid.origin(block, tile))
-            return self.scene.operands[side.operand], loops.add(block, base, skip)
+            base = loops.opaque(block, loops.add(block, base, skip))
+            return self.scene.operands[side.operand], base
         acc = t.contraction.acc
         linear = self.place.linear if any(side.batch) else loops.ZERO
         panel = loops.add(block, loops.mul(block, linear, side.grid.tiles), tile)
         base = loops.add(block, loops.mul(block, panel, side.panel), skip)
         place = t.scratch[0] if side is t.rows else t.scratch[1]
+        base = loops.opaque(block, base)
         return Memory(_at(block, self.scene.scratch, place, base, t), acc, acc), loops.ZERO
 
     def _variants(self, block: Block, row: Value, column: Value, right: Operand, base: Value,
@@ -379,7 +383,7 @@ class _Item:
     def _outer(self, block: Block, rows: Side, columns: Side, axes: list[KAxis], row: Value,
                column: Value) -> None:
         t, width = self.t, len(columns.offsets)
-        first = self.buffer.address(block, row, column)
+        first = loops.opaque(block, self.buffer.address(block, row, column))
         places = [block.gep(first, t.type.with_lanes(1),
                             loops.index(i * self.buffer.pitch + j * t.lanes))
                   for i in range(len(rows.offsets)) for j in range(width)]

@@ -36,7 +36,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 # -- weights -----------------------------------------------------------------------------------
 
-def weight_sheet(tiles: np.ndarray, limit: int = 256, size: int = 900) -> np.ndarray:
+def weight_sheet(tiles: np.ndarray, limit: int = 100, size: int = 900) -> np.ndarray:
     """Small pictures (n, h, w) side by side as RGB: red above zero, blue below, white at zero.
 
     All tiles share one scale. With more than `limit`, the strongest are shown. `size`: about how
@@ -48,7 +48,7 @@ def weight_sheet(tiles: np.ndarray, limit: int = 256, size: int = 900) -> np.nda
     n, h, w = tiles.shape
     columns = _columns(n, h, w)
     rows = -(-n // columns)
-    gap = 4
+    gap = max(4, size // columns // 12)
     zoom = max(1, min((size // columns - gap) // w, (size // rows - gap) // h, 64))
     top = float(np.quantile(np.abs(tiles), 0.995)) or 1.0
     sheet = np.full((rows * (h * zoom + gap) + gap, columns * (w * zoom + gap) + gap, 3), GROUND,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import sys
+import threading
 import time
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -123,11 +124,30 @@ class Variant(Inspected):
         self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
         self.scalars = [s.arg for s in request.scalars]
         self.quick = self._quick(values)
+        self.new_outs = [(len(self.sources) + k, *out) for k, out in enumerate(self.outs)
+                         if self.alias[k] < 0]
+        number = {k: i for i, (k, *_) in enumerate(self.new_outs)}
+        self.fresh_places = [number.get(len(self.sources) + p, -1) for p in self.result_places]
+        self.lock = threading.Lock()
+        self.bound = False
+        self.held: list[tuple[Storage, Node, bool]] = []
+        self.packed: list[Any] | None = None
+        self.arena_buffer: Any = None
         for draw in reversed([s for s in self.scalars if isinstance(s, Draw)]):
             draw.generator.draws = min(draw.generator.draws, int(draw.value) - 1)  # none was used
 
     def run(self, values: tuple[Any, ...]) -> Any:
         """Calls the program on concrete arguments."""
+        if self.bound and self.lock.acquire(blocking=False):
+            try:
+                if self._still_bound():
+                    return self._again(values)
+            finally:
+                self.lock.release()
+        return self._anew(values)
+
+    def _anew(self, values: tuple[Any, ...]) -> Any:
+        """The long way: looks at everything."""
         leaves = self.gather(values)
         made = self.allocate(leaves)
         try:
@@ -135,7 +155,84 @@ class Variant(Inspected):
                                 [b.address for b in made], [s.current() for s in self.scalars])
         except execute.ProgramError as error:
             raise door.located(error, self.request) from None
-        return self.deliver(made)
+        found = self.deliver(made)
+        del leaves
+        self._bind(made)
+        return found
+
+    def _bind(self, made: list[Any]) -> None:
+        """Keeps the table of addresses for the next call, which will find the same state."""
+        if not self.executable.simple or len(set(self.state_places)) < len(self.state_places) or \
+                any(self.alias[p] < 0 for p in self.state_places):
+            return
+        with self.lock:
+            table = self.executable.table_type()
+            held = []
+            for i, storage in self.state_of:
+                leaf = storage.leaf
+                if leaf is None or storage.node is not leaf:
+                    return
+                held.append((storage, leaf, i in self.donated))
+                table[i] = leaf.arg.address
+            for i, leaf in self.fixed:
+                table[i] = leaf.arg.address
+            for k, alias in enumerate(self.alias):
+                if alias >= 0:
+                    table[len(self.sources) + k] = table[alias]
+            self.table, self.table_address = table, ctypes.addressof(table)
+            self.held, self.packed, self.bound = held, None, True
+
+    def _still_bound(self) -> bool:
+        """Is all state where the last call left it, and nobody else looking at it?"""
+        for storage, leaf, donated in self.held:
+            if storage.node is not leaf or (donated and (
+                    getrefcount(leaf) > HELD or leaf.arg.exported)):
+                self.bound = False
+                return False
+        return True
+
+    def _again(self, values: tuple[Any, ...]) -> Any:
+        """The short way: new arguments in the old table."""
+        table = self.table
+        for place, scalar in self.numbers:
+            scalar.value = values[place]
+        keep = []
+        for i, place in self.argument_of:
+            leaf = _leaf(values[place])
+            keep.append(leaf)
+            table[i] = leaf.arg.address
+        now = [s.current() for s in self.scalars]
+        if self.packed is None or now != self.packed:
+            self.block = self.executable.scalars.pack(now)
+            self.block_address = ctypes.addressof(self.block)
+            self.packed = now
+        fresh = []
+        for k, dtype, shape, nbytes in self.new_outs:
+            made = memory.allocate(nbytes)
+            table[k] = made.address
+            fresh.append(result(nd.buffer(dtype, shape, made)))
+        self.executable.functions[0](self.table_address, self.block_address, self.arena())
+        if self.executable.program.errors:
+            self._check()
+        for storage in self.written:
+            storage.version += 1
+        return unflatten(self.spec, [fresh[p] for p in self.fresh_places])
+
+    def arena(self) -> int | None:
+        """Working memory for a call under the lock."""
+        nbytes = self.executable.program.arena_bytes
+        if not nbytes:
+            return None
+        if self.arena_buffer is None:
+            self.arena_buffer = memory.allocate(nbytes)
+        return self.arena_buffer.address
+
+    def _check(self) -> None:
+        status = int.from_bytes(self.block.raw[:8], "little")
+        if status:
+            self.packed = None
+            error = execute.ProgramError(*self.executable.program.errors[status - 1])
+            raise door.located(error, self.request)
 
     def _quick(self, values: tuple[Any, ...]) -> Callable[..., Any] | None:
         """For a function of plain tensors to one tensor: the call with all loops written out.
@@ -181,7 +278,7 @@ class Variant(Inspected):
             if leaf is None:
                 door.realize([storage])
                 leaf = storage.leaf
-            if i in self.donated and (leaf.arg.exported or sys.getrefcount(leaf) > OWNED):
+            if i in self.donated and (leaf.arg.exported or getrefcount(leaf) > OWNED):
                 leaf = door.copy_leaf(leaf)  # somebody else looks at the old value: it stays
             leaves[i] = leaf
         for i, leaf in self.fixed:
@@ -203,8 +300,9 @@ class Variant(Inspected):
 
 
 # references to a state's leaf when only its storage holds it: the storage, the local variable
-# and the argument of getrefcount
+# and the argument of getrefcount; and one more while a binding holds it too
 OWNED = 3
+HELD = 4
 
 
 def _drop_gradients(trace: Trace) -> None:

@@ -16,7 +16,7 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape
 
 from . import realize as door
-from .tensor import Tensor, as_dtype, check_axis, check_shape, default_dtype, read, result
+from .tensor import Tensor, as_dtype, check_axis, check_shape, default_dtype, read, result, stop
 
 # -- from data ---------------------------------------------------------------------------------
 
@@ -30,9 +30,9 @@ def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: boo
     ValueError for ragged lists.
     """
     wanted = None if dtype is None else as_dtype("tensor", dtype)
-    if isinstance(data, Tensor):
-        made = result(N.cast(N.node("mark", data.dtype, data.shape, (read(data),), 0)
-                             if data.requires_grad else read(data), wanted or data.dtype))
+    if isinstance(data, Tensor) and data._storage.shared is None:
+        n = stop(read(data)) if data.requires_grad else read(data)
+        made = result(N.cast(n, wanted or data.dtype))
     else:
         array, own = _to_array("tensor", data, wanted)
         made = _from_array(array, own if wanted is None else wanted)
@@ -47,7 +47,7 @@ def _check_device(name: str, device: Any) -> None:
 
 def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, DType]:
     """An array and the dtype that data has by itself."""
-    if isinstance(data, np.ndarray | np.generic):
+    if isinstance(data, np.ndarray | np.generic | Tensor):
         array = np.asarray(data)
         return array, dt.from_numpy(array.dtype)
     if isinstance(data, list | tuple) and _holds_tensors(data):

@@ -381,10 +381,10 @@ def cast(x: Any, dtype: DType) -> Tensor:
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
-    "__add__": binary_method("add", "iuf", add), "__radd__": reflected(add),
-    "__sub__": binary_method("sub", "iuf", sub), "__rsub__": reflected(sub),
-    "__mul__": binary_method("mul", "iuf", mul), "__rmul__": reflected(mul),
-    "__truediv__": binary_method("div", "f", div), "__rtruediv__": reflected(div),
+    "__add__": binary_method("add", "iuf", add), "__radd__": reflected(add, "add"),
+    "__sub__": binary_method("sub", "iuf", sub), "__rsub__": reflected(sub, "sub"),
+    "__mul__": binary_method("mul", "iuf", mul), "__rmul__": reflected(mul, "mul"),
+    "__truediv__": binary_method("div", "f", div), "__rtruediv__": reflected(div, "div"),
     "__floordiv__": binary_method("floordiv", "iuf", floor_divide),
     "__rfloordiv__": reflected(floor_divide),
     "__mod__": binary_method("mod", "iuf", remainder), "__rmod__": reflected(remainder),

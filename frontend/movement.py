@@ -14,6 +14,7 @@ from typing import Any
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
+from . import realize as door
 from . import views
 from .recording import accepts_dim, as_tensor, broadcast_shapes, check_axes
 from .tensor import Tensor, check_axis, check_shape, derive, look, read
@@ -121,6 +122,8 @@ def contiguous(x: Tensor) -> Tensor:
 def clone(x: Any) -> Tensor:
     """A copy with storage of its own; gradients flow through. Torch7 clone, NumPy copy."""
     t = as_tensor("clone", x)
+    if t._storage.shared is not None:  # now, before the other owner of the memory changes it
+        return derive(door.leaf_of(t.numpy(), t.dtype), t)
     return derive(read(t), t)
 
 

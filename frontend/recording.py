@@ -206,6 +206,8 @@ def binary_method(op: str, kinds: str, slow: Callable[..., Tensor], swap: bool =
                     return result(node(op, dtype or d, self.shape, src),
                                   mode.grad and (self.requires_grad or other.requires_grad),
                                   a.device)
+        elif type(other) in _PLAIN and self.dtype.kind == "f" and "f" in kinds and op != "pow":
+            return _with_number(op, self, other, swap, dtype)
         elif not isinstance(other, _ACCEPTED):
             return NotImplemented
         return slow(self, other)
@@ -213,12 +215,27 @@ def binary_method(op: str, kinds: str, slow: Callable[..., Tensor], swap: bool =
     return method
 
 
+_PLAIN = frozenset((int, float))
+
+
+def _with_number(op: str, t: Tensor, value: float, first: bool, dtype: DType | None) -> Tensor:
+    """A floating tensor and a Python number, which is the first operand or the second."""
+    d = t.dtype
+    storage = t._storage
+    x = storage.node if t._view is None and not storage.requires else read(t)
+    y = number(op, value, d, t.shape)
+    n = node(op, dtype or d, t.shape, (y, x) if first else (x, y))
+    return result(n, mode.grad and t.requires_grad, storage.device)
+
+
 _ACCEPTED = (bool, int, float, np.ndarray, np.generic, list, tuple)
 
 
-def reflected(slow: Callable[..., Tensor]) -> Callable[[Tensor, Any], Tensor]:
-    """The dunder for a foreign left operand."""
+def reflected(slow: Callable[..., Tensor], op: str = "") -> Callable[[Tensor, Any], Tensor]:
+    """The dunder for a foreign left operand; `op` lets floating tensors record numbers at once."""
     def method(self: Tensor, other: Any) -> Tensor:
+        if op and type(other) in _PLAIN and self.dtype.kind == "f":
+            return _with_number(op, self, other, True, None)
         return slow(other, self) if isinstance(other, _ACCEPTED) else NotImplemented
     return method
 

@@ -31,6 +31,7 @@ class Trace:
         self.seen: dict[Storage, Node] = {}
         self.written: dict[Storage, Node] = {}
         self.own: set[Storage] = set()  # made during the trace
+        self.taken: set[Node] = set()  # leaves of state seen so far
         self.draws: list[Any] = []
 
     def __enter__(self) -> Trace:
@@ -73,8 +74,16 @@ def _get(s: Storage) -> Node:
         n = _slot.__get__(s)
     leaf = n if n.op == "buffer" else n.value
     assert leaf is not None
+    if not s.requires:
+        if leaf in trace.taken:  # storages born equal: each is a state of its own
+            leaf = door.copy_leaf(leaf)
+        trace.taken.add(leaf)
+        if n is not leaf:
+            _slot.__set__(s, leaf)
+            s.version += 1
+            n = leaf
     trace.seen[s] = leaf
-    return leaf if n.op == "buffer" else n
+    return n
 
 
 def _set(s: Storage, n: Node) -> None:

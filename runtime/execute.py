@@ -45,9 +45,10 @@ class Executable:
         self.functions = [code.function(symbol) for symbol in program.entries]
         self.table_type = ctypes.c_void_p * (program.inputs + len(program.outputs) or 1)
         self.scalars = _Scalars(program)
-        self.simple = len(self.functions) == 1 and not program.arena_bytes
+        self.simple = len(self.functions) == 1  # no host routine in between
         # nothing to pass but addresses, nothing to check: the status word may be shared
-        self.plain = self.simple and not program.errors and not program.scalars
+        self.plain = (self.simple and not program.errors and not program.scalars
+                      and not program.arena_bytes)
         self.status = (ctypes.c_char * 8)()
         self.status_address = ctypes.addressof(self.status)
 
@@ -57,7 +58,7 @@ class Executable:
         table = self.table_type(*inputs, *outputs)
         packed = self.scalars.pack(scalars)
         where = ctypes.addressof(packed)
-        if self.simple:
+        if self.simple and not self.program.arena_bytes:
             self.functions[0](ctypes.addressof(table), where, None)
         else:
             self._pieces(table, where)

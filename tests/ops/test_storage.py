@@ -150,9 +150,10 @@ def test_shared_numpy_memory():
     assert a[3] == 7
     assert fb.asarray(a)._storage.shared is a
     assert fb.asarray(t) is t
-    copied = fb.tensor(a)
+    copied, cloned = fb.tensor(a), fb.from_numpy(a).clone()
     a[:] = 0
     check(copied, [-1, 10, 20, 7])
+    check(cloned, [-1, 10, 20, 7])
     with pytest.raises(ValueError, match="from_numpy: expected a writable C-contiguous array"):
         fb.from_numpy(np.zeros((3, 3)).T[:, 1:])
     with pytest.raises(ValueError, match="asarray: expected data that can be shared"):

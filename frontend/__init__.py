@@ -29,14 +29,15 @@ from flambeau.compiler.dtype import uint64 as uint64
 
 from . import methods as _methods
 from .aliases import *  # noqa: F403
-from .functional import *  # noqa: F403
+from .autograd import *  # noqa: F403
 from .compiled import compile as compile
+from .functional import *  # noqa: F403
 from .loops import scan as scan
 from .loops import while_loop as while_loop
 from .realize import no_sync as no_sync
 from .realize import sync_report as sync_report
 from .storage import Storage as Storage
-from .system import *
+from .system import *  # noqa: F403
 from .tensor import Tensor as Tensor
 from .tensor import default_dtype as default_dtype
 from .tensor import enable_grad as enable_grad

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -77,19 +76,9 @@ def accumulate(leaf: Tensor, n: Node, keep: bool = False) -> None:
     old = leaf.grad
     if old is None:
         leaf.grad = result(n, keep, leaf._storage.device)
-        if tracing._active:
-            weakref.finalize(tracing._active[-1], _forget_grad, weakref.ref(leaf),
-                             weakref.ref(leaf.grad)).atexit = False
         return
     before = old._storage.node if old._view is None else read(old)
     write(old, n if N.is_const(before, 0) else N.elementwise("add", before, n), keep)
-
-
-def _forget_grad(leaf: Any, grad: Any) -> None:
-    """A gradient made while a function was traced means nothing outside."""
-    t = leaf()
-    if t is not None and t.grad is not None and t.grad is grad():
-        t.grad = None
 
 
 Tensor.backward = backward  # type: ignore[attr-defined]

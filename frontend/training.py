@@ -153,9 +153,9 @@ class Step:
                 with _Walk(variant, x, y, size, first, order) as walk:
                     walk.run(count, report)
                 totals = [t + s for t, s in zip(totals, walk.sums)]
-        found = {"loss": totals[0] / rows}
+        found = {"loss": float(totals[0]) / rows}
         if len(walk.sums) > 1:
-            found["accuracy"] = totals[1] / rows
+            found["accuracy"] = float(totals[1]) / rows
         return found
 
 

@@ -12,14 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import flambeau as fb
 import numpy as np
 from flambeau import nn
 
 from .failure import CommandError
-
-FORMAT = "flambeau net 1"
-NETS = ("mlp", "lenet", "logreg")
 
 
 @dataclass(frozen=True)
@@ -96,15 +92,9 @@ def _lenet(card: Card) -> Any:
     return net.add(nn.Linear(card.hidden[0], len(card.classes))).add(nn.LogSoftMax())
 
 
-def parameters(model: Any) -> list[Any]:
-    """The model's parameter tensors, in their order."""
-    found: list[Any] = list(model.parameters()[0])
-    return found
-
-
 def first_layer(model: Any, card: Card) -> np.ndarray:
     """The first layer's weights as pictures (n, height, width)."""
-    weight = np.asarray(parameters(model)[0].numpy())
+    weight = np.asarray(model.params()[0].numpy())
     shape = card.shape if card.net != "lenet" else weight.shape[-3:]
     pictures: np.ndarray = weight.reshape(-1, *shape).mean(1)
     return pictures
@@ -113,10 +103,9 @@ def first_layer(model: Any, card: Card) -> np.ndarray:
 # -- files -------------------------------------------------------------------------------------
 
 def save(path: Path, model: Any, card: Card) -> None:
-    """Writes card and parameters to one .npz file, which holds plain arrays only."""
-    about = json.dumps({"format": FORMAT, **asdict(card)})
-    arrays = {f"p{i}": np.asarray(p.numpy()) for i, p in enumerate(parameters(model))}
-    np.savez(path, about=np.frombuffer(about.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
+    """Writes the model for `nn.load`; the card travels as its attribute `card`, JSON text."""
+    model.card = json.dumps(asdict(card))
+    nn.save(model, path)
 
 
 def load(name: str) -> tuple[Any, Card]:
@@ -127,23 +116,11 @@ def load(name: str) -> tuple[Any, Card]:
     if not path.is_file():
         raise CommandError(f"expected a model file, got {str(path)!r}, which does not exist")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            if about.pop("format") != FORMAT or about["net"] not in NETS:
-                raise ValueError("another format")
-            card = Card(**about)
-            for key in ("shape", "classes", "hidden"):
-                setattr(card, key, tuple(getattr(card, key)))
-            arrays = [file[f"p{i}"] for i in range(len(file.files) - 1)]
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        model = nn.load(path)
+        card = Card(**json.loads(model.card))  # type: ignore[arg-type]
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError,
+            zipfile.BadZipFile) as error:
         raise CommandError(f"expected a model written by `flambeau train` in {path}, got "
                            f"something else: {error}") from None
-    model = build(card)
-    own = parameters(model)
-    if [tuple(p.shape) for p in own] != [a.shape for a in arrays]:
-        raise CommandError(f"{path}: expected parameters of shapes "
-                           f"{[tuple(p.shape) for p in own]}, got {[a.shape for a in arrays]}")
-    with fb.no_grad():
-        for mine, array in zip(own, arrays):
-            mine.copy_(fb.from_numpy(array))
+    card.shape, card.classes = tuple(card.shape), tuple(card.classes)
     return model, card

@@ -13,7 +13,7 @@ from typing import Any
 import flambeau as fb
 import numpy as np
 from flambeau import data, nn, optim
-from flambeau.compiler.config import config
+from flambeau.compiler.config import override
 from flambeau.data.sets import CLASSES
 
 from . import nets, pictures
@@ -29,9 +29,13 @@ class Outcome:
     """What training measured."""
 
     history: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0  # in training steps, without compiling
     compile_seconds: float = 0.0
-    examples: int = 0
+
+    def speed(self) -> float:
+        """Examples a second, after the first epoch where there are more: that one warms up."""
+        rows = self.history[1:] or self.history
+        speeds = [row["examples_per_second"] for row in rows]
+        return len(speeds) / sum(1 / s for s in speeds)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,8 +45,9 @@ def run(args: argparse.Namespace) -> None:
     sets = _load(args.data)
     card = _card(args, sets[0])
     fb.manual_seed(args.seed)
-    model = nets.build(card)
-    outcome = train(args, model, sets, card)
+    with override(device=args.device):
+        model = nets.build(card)
+        outcome = train(args, model, sets, card)
     card.result = summary(args, outcome)
     _write(out, model, card, outcome.history)
     _tell(args, out, card.result)
@@ -58,7 +63,6 @@ def _settle(args: argparse.Namespace) -> None:
     args.epochs = args.epochs or recipe.epochs
     args.batch = args.batch or recipe.batch
     args.lr = args.lr or (recipe.sgd if args.optimizer == "sgd" else recipe.adam)
-    config.device = args.device
     if args.threads:
         fb.set_num_threads(args.threads)
 
@@ -87,8 +91,8 @@ def _card(args: argparse.Namespace, x: np.ndarray) -> Card:
 
 def _optimizer(args: argparse.Namespace, model: Any) -> Any:
     if args.optimizer == "adam":
-        return optim.Adam(nets.parameters(model), lr=args.lr)
-    return optim.SGD(nets.parameters(model), lr=args.lr, momentum=args.momentum)
+        return optim.Adam(model.params(), lr=args.lr)
+    return optim.SGD(model.params(), lr=args.lr, momentum=args.momentum)
 
 
 def train(args: argparse.Namespace, model: Any, sets: data.sets.Split, card: Card) -> Outcome:
@@ -97,7 +101,7 @@ def train(args: argparse.Namespace, model: Any, sets: data.sets.Split, card: Car
     train_set = fb.from_numpy((x - card.mean) / card.deviation), fb.from_numpy(y)
     test_set = fb.from_numpy((x_test - card.mean) / card.deviation), fb.from_numpy(y_test)
     optimizer = _optimizer(args, model)
-    step = model.compile(nn.ClassNLLCriterion(), optimizer)
+    step = fb.training.Step(model, nn.ClassNLLCriterion(), optimizer)
     show = Progress(args.epochs)
     outcome = Outcome()
     for epoch in range(args.epochs):
@@ -114,8 +118,6 @@ def train(args: argparse.Namespace, model: Any, sets: data.sets.Split, card: Car
             raise CommandError(f"the loss became {row['loss']} in epoch {epoch + 1}: expected a "
                                f"smaller --lr than {args.lr:g}")
         outcome.history.append(row)
-        outcome.seconds += seconds
-        outcome.examples += len(y)
         show.done(row)
     outcome.compile_seconds = step.compile_seconds
     return outcome
@@ -127,8 +129,8 @@ def summary(args: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
     return {
         "data": args.data, "net": args.net, "test_accuracy": last["val_accuracy"],
         "test_loss": last["val_loss"], "loss": last["loss"],
-        "examples_per_second": round(outcome.examples / outcome.seconds, 1),
-        "train_seconds": round(outcome.seconds, 3),
+        "examples_per_second": round(outcome.speed(), 1),
+        "train_seconds": round(sum(row["seconds"] for row in outcome.history), 3),
         "compile_seconds": round(outcome.compile_seconds, 4), "epochs": args.epochs,
         "batch": args.batch, "optimizer": args.optimizer, "lr": args.lr,
         "schedule": args.schedule, "seed": args.seed, "device": args.device,

@@ -24,6 +24,7 @@ from .. import tracing
 from ..autograd import accumulate, settle
 from ..creation import tensor
 from ..tensor import Tensor, as_dtype, leaves, read, result, write
+from ..training import Step
 from . import parameters as P
 from .parameters import Buffer, Parameter, gradient_of
 from .running import ByHand, Run, cotangents, current, forget_after_trace
@@ -107,6 +108,15 @@ class Module:
         if grad_output is None:
             return self.forward(input)
         return self.forward(input), self.backward(input, grad_output)
+
+    def compile(self, criterion: Any, optimizer: Any) -> Step:
+        """Forward, loss, backward and update as one native call.
+
+        criterion: called as `criterion.forward(output, target)`. optimizer: from `fb.optim`, made
+        over this module's parameters. Gives a `Step`: `step(x, y)` trains on a batch and gives the
+        loss, `step.fit(x, y, ...)` on data in memory.
+        """
+        return Step(self, criterion, optimizer)
 
     def backward(self, input: Any, grad_output: Any, scale: Real = 1) -> Any:
         """The gradient by the input, which it returns; parameters' gradients grow by scale times

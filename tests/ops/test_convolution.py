@@ -160,3 +160,23 @@ def test_pooling_names_and_shapes():
     assert fb.max_pool1d(x[0], 2).shape == (3, 8, 4)
     assert fb.avg_pool1d(x[0], 3, 1, 1).shape == (3, 8, 8)
     assert math.isnan(fb.max_pool1d(fb.tensor([[1.0, float("nan"), 2.0, 3.0]]), 3, 1)[0, 0].item())
+
+
+@pytest.mark.parametrize("stride", [2, 1])
+def test_the_gradient_of_max_pooling_goes_to_the_first_of_equals(stride):
+    x = fb.ones(1, 4, 4, requires_grad=True)
+    fb.max_pool2d(x, 2, stride).sum().backward()
+    expected = np.zeros((1, 4, 4))
+    for i in range(0, 3, stride):
+        for j in range(0, 3, stride):
+            expected[0, i, j] += 1
+    check(x.grad, expected)
+
+
+def test_gradients_of_convolution_and_average_pooling():
+    x, w = fb.rand(1, 2, 5, 5, requires_grad=True), fb.rand(3, 2, 3, 3, requires_grad=True)
+    fb.conv2d(x, w, padding=1, stride=2).sum().backward()
+    assert x.grad.shape == x.shape and w.grad.shape == w.shape
+    y = fb.ones(1, 1, 4, 4, requires_grad=True)
+    fb.avg_pool2d(y, 2).sum().backward()
+    check(y.grad, np.full((1, 1, 4, 4), 0.25))

@@ -56,7 +56,7 @@ def test_distributions(dtype):
 
     u = fb.rand(N, dtype=dtype)
     fits(u, "uniform")
-    assert 0 <= u.min().item() and u.max().item() < 1
+    assert u.min().item() >= 0 and u.max().item() < 1
     fits(fb.randn(N, dtype=dtype), "norm")
     fits(fb.normal(2.0, 3.0, N, dtype=dtype), "norm", 2, 3)
     fits(fb.uniform(-1.0, 3.0, (N,), dtype=dtype), "uniform", -1, 4)

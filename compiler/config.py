@@ -33,8 +33,8 @@ class Flag:
 
 
 FLAGS = (
-    Flag("debug", 0, "ladder: 1 programs and their times, 2 what fused with what, 3 the graph after "
-                     "each pass, 4 loop nests, 5 LLVM IR or PTX, 6 assembly"),
+    Flag("debug", 0, "ladder: 1 programs and their times, 2 what fused with what, 3 the graph "
+                     "after each pass, 4 loop nests, 5 LLVM IR or PTX, 6 assembly"),
     Flag("dump", "", "a folder that receives every stage of every program as numbered files"),
     Flag("check", False, "check the graph's laws after every pass (on in the tests)"),
     Flag("skip", "", "passes to leave out, by name, separated by commas: for bisecting"),

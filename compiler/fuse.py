@@ -48,10 +48,8 @@ def _needed_in_memory(n: Node) -> Iterable[Node]:
     if n.op in CONTRACTIONS:
         for s in n.src:
             base, flat, _ = view_base(s)
-            yield base if flat is not None and not base.op == "const" else s
-    elif n.op in ("extern", "loop"):
-        yield from n.src
-    elif n.op == "scatter":
+            yield base if flat is not None and base.op != "const" else s
+    elif n.op in ("extern", "loop") or n.op == "scatter":
         yield from n.src
     elif n.op == "put":
         yield n.src[0]
@@ -519,7 +517,7 @@ def _split(n: Node, block: int) -> Node:
     if count:
         main = _cut(source, axis, 0, count * piece)
         shape = (*source.shape[:axis], count, piece, *source.shape[axis + 1:])
-        axes = tuple(i + 1 if i > axis else i for i in n.arg if i != axis) + (axis + 1,)
+        axes = [axis + 1, *(i + 1 if i > axis else i for i in n.arg if i != axis)]
         partial = nd.reduce_(n.op, nd.reshape(main, shape), tuple(sorted(axes)))
         last = nd.reduce_(n.op, partial, (axis,))
         parts.append(nd.reshape(last, n.shape))

@@ -186,9 +186,10 @@ _ROWS = [
     # movement ---------------------------------------------------------------------------------
     Op("reshape", "movement", 1, "same", note="arg: None; the node's shape, C order"),
     Op("permute", "movement", 1, "same", note="arg: order; result axis i is operand axis order[i]"),
-    Op("expand", "movement", 1, "same", note="arg: None; axes of length 1 repeat (never a new one)"),
+    Op("expand", "movement", 1, "same", note="arg: None; axes of length 1 repeat; no new ones"),
     Op("slice", "movement", 1, "same", note="arg: ((start, step), ...); lengths are the shape's"),
-    Op("pad", "movement", 1, "same", note="arg: (((before, between), ...), fill bits): elements are "
+    Op("pad", "movement", 1, "same", note="arg: (((before, between), ...), fill bits): elements "
+       "are "
        "spread `between` apart, `before` in from the start; the shape says where it ends"),
     Op("concat", "movement", -1, "same", note="arg: axis"),
     # indexing ---------------------------------------------------------------------------------
@@ -203,8 +204,8 @@ _ROWS = [
     Op("prod", "reduction", 1, "same", np.prod, note="arg: axes"),
     Op("max", "reduction", 1, "same", np.max, note="arg: axes; NaN wins"),
     Op("min", "reduction", 1, "same", np.min, note="arg: axes; NaN wins"),
-    Op("argmax", "reduction", 1, "given", np.argmax, note="arg: (axis,); first of equals; NaN wins"),
-    Op("argmin", "reduction", 1, "given", np.argmin, note="arg: (axis,); first of equals; NaN wins"),
+    Op("argmax", "reduction", 1, "given", np.argmax, note="arg: (axis,); the first; NaN wins"),
+    Op("argmin", "reduction", 1, "given", np.argmin, note="arg: (axis,); the first; NaN wins"),
     Op("cumsum", "scan", 1, "same", np.cumsum, note="arg: axis"),
     Op("cumprod", "scan", 1, "same", np.cumprod, note="arg: axis"),
     Op("cummax", "scan", 1, "same", np.maximum.accumulate, note="arg: axis"),

@@ -22,7 +22,6 @@ from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
 
-
 # -- the passes ------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,10 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
 
     donate: root -> buffer leaf whose memory it may take over.
     """
-    order, leaves, scalars, key = [], [], [], []
+    order: list[Node] = []
+    leaves: list[Node] = []
+    scalars: list[Node] = []
+    key: list[tuple[Any, ...]] = []
     number: dict[Node, int] = {}
     for n in nd.toposort(roots, stop=_known):
         leaf = n if n.op in ("buffer", "param") else n.value
@@ -97,9 +100,9 @@ def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
         done[leaf] = p
         params.append(p)
     for n in nd.toposort(request.roots, stop=_known):
-        leaf = n if n.op in ("buffer", "param") else n.value
-        if leaf is not None:
-            done[n] = done[leaf]
+        held = n if n.op in ("buffer", "param") else n.value
+        if held is not None:
+            done[n] = done[held]
         elif n.op == "mark":
             done[n] = done[n.src[0]]
         elif n not in done:

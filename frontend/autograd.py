@@ -55,7 +55,7 @@ def backward(self: Tensor, grad: Any = None, *, create_graph: bool = False,
         leaf = leaves.get(token)
         if leaf is not None:
             accumulate(leaf, n, create_graph)
-    door.due.add(self._storage)
+    door.along.add(self._storage)
 
 
 def _describe(t: Tensor) -> str:
@@ -305,17 +305,10 @@ def hessian(fn: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
 
 
 def settle(tensors: Sequence[Tensor]) -> None:
-    """Computes updates that nobody has asked for yet, so that steps do not pile up in one graph.
-
-    `tensors` are about to be updated: if any is still an expression, everything due is computed.
-    """
-    if tracing._active:
-        return
-    if any(t._storage.leaf is None for t in tensors):
-        waiting = {t._storage: None for t in tensors}
-        waiting.update(dict.fromkeys(door.due))
-        door.due.clear()
-        door.realize(list(waiting))
+    """Computes what is due, and `tensors` if they are still expressions; nothing while tracing."""
+    if not tracing._active:
+        door.due.update([t._storage for t in tensors if t._storage.leaf is None])
+        door.settle()
 
 
 __all__ = ["backward", "grad", "hessian", "jacobian", "jvp", "value_and_grad", "vjp"]

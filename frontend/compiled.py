@@ -278,6 +278,7 @@ class Variant(Inspected):
             if leaf is None:
                 door.realize([storage])
                 leaf = storage.leaf
+            assert leaf is not None
             if i in self.donated and (leaf.arg.exported or getrefcount(leaf) > OWNED):
                 leaf = door.copy_leaf(leaf)  # somebody else looks at the old value: it stays
             leaves[i] = leaf

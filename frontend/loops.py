@@ -33,7 +33,8 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
     row_leaves = [_leaf(t.dtype, t.shape[1:], t.requires_grad) for t in rows]
     after, ys = fn(unflatten(spec, leaves),
                    unflatten(row_spec, row_leaves) if row_spec is not None else None)
-    carried, stacked = _results("scan", after, carry, spec), []
+    carried = _results("scan", after, carry, spec)
+    stacked: list[Tensor] = []
     y_spec = flatten(ys, stacked)
     made = rolled.close(count, [_bare(t) for t in leaves + row_leaves], list(map(read, carry)),
                         list(map(read, rows)), carried, list(map(read, stacked)), None, reverse)

@@ -24,10 +24,20 @@ from flambeau.runtime import execute, jit, memory, reference
 
 from .storage import Storage
 
-
-# updated lazily (parameters, optimiser state, losses): computed with what is asked for next, so that
-# a training step is one program and steps do not pile up
+# Updated lazily, and computed with whatever is asked for next, so that a training step is one
+# program: `due` are parameters and optimiser state, which the next forward pass waits for; `along`
+# are values that somebody will want from the same graph, as losses.
 due: weakref.WeakSet[Storage] = weakref.WeakSet()
+along: weakref.WeakSet[Storage] = weakref.WeakSet()
+
+
+def settle() -> None:
+    """Computes what is due, so that steps do not pile up in one graph."""
+    if due:
+        wanted = [*due, *along]
+        due.clear()
+        along.clear()
+        realize(wanted)
 
 
 def realize(storages: list[Storage]) -> None:
@@ -168,9 +178,10 @@ def force(storages: list[Storage]) -> None:
         raise RuntimeError(f"no_sync: expected no computation to be forced, got one at "
                            f"{place[0]}:{place[1]}")
     syncs[place] += 1
-    if due:
-        storages = list(dict.fromkeys([*storages, *due]))
+    if due or along:
+        storages = list(dict.fromkeys([*storages, *due, *along]))
         due.clear()
+        along.clear()
     realize(storages)
 
 

@@ -28,7 +28,7 @@ def empty_cache() -> None:
     _memory.empty_cache()
 
 
-class openmp:  # noqa: N801 - Torch7's name
+class openmp:
     """Torch7's `openmp` package: the number of threads under its old names."""
 
     @staticmethod

@@ -45,7 +45,7 @@ class Trace:
         return self
 
     def __exit__(self, *error: object) -> None:
-        Storage.node = _slot
+        Storage.node = _slot  # type: ignore[misc]
         _active.pop()
         _lock.release()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -217,7 +218,7 @@ class _Walk:
         """Runs `count` batches in pieces, reporting between them."""
         pieces = max(1, min(count, 50)) if report is not None and report.show else 1
         edges = [count * i // pieces for i in range(pieces + 1)]
-        for a, b in zip(edges, edges[1:]):
+        for a, b in itertools.pairwise(edges):
             self.job.run(a, b)
             self._check()
             if report is not None:

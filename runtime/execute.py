@@ -14,7 +14,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.kernel import Extern, KernelReport, Program
 from flambeau.compiler.node import Shape
@@ -93,7 +92,7 @@ def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
     if count == 0:
         return np.empty(shape, dtype)
     raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+    return np.frombuffer(memoryview(raw), dtype=dtype).reshape(shape)
 
 
 class _Scalars:

@@ -6,12 +6,12 @@ translates between it and the graph.
 
 from __future__ import annotations
 
-from flambeau.compiler import fuse
 from flambeau.compiler.codegen import contract, scalar
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen.emit import I64, Block, Module, Value, const
-from flambeau.compiler.codegen.lower import Layout, Lowering, Val
+from flambeau.compiler.codegen.lower import Layout, Lowering, Val, masked_load
 from flambeau.compiler.codegen.nest import home_index
+from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
@@ -86,7 +86,8 @@ class Dense:
         """Writes the stages; `scratch` is the slot of the plan's scratch memory."""
         low: list[Lowering] = []
 
-        def operands(entry: Block, slots: Value) -> tuple[object, object, Value | None]:
+        def operands(entry: Block, slots: Value
+                     ) -> tuple[contract.Operand, contract.Operand, Value | None]:
             made = Lowering(self.target, self.layout, entry, slots)
             made.inline = self.k.computed
             low.append(made)
@@ -99,7 +100,7 @@ class Dense:
 
         return contract.generate(self.plan, module, symbol, operands, store)
 
-    def _operand(self, low: Lowering, s: Strided) -> object:
+    def _operand(self, low: Lowering, s: Strided) -> contract.Operand:
         base = low.pointer(self.layout.slots[s.node])
         kind = scalar.memory(s.node.dtype)
         if s.offset:
@@ -145,18 +146,14 @@ class Dense:
 class _Converting:
     """A loader for storage types the generator does not read itself."""
 
-    def __init__(self, base: Value, dtype: object, acc: str) -> None:
+    def __init__(self, base: Value, dtype: DType, acc: str) -> None:
         self.base, self.dtype, self.acc = base, dtype, acc
 
     def load(self, block: Block, offset: Value, lanes: int, mask: Value | None) -> Value:
-        from flambeau.compiler.codegen.lower import masked_load
-        kind = scalar.memory(self.dtype, lanes)  # type: ignore[arg-type]
+        kind = scalar.memory(self.dtype, lanes)
         address = block.gep(self.base, kind.with_lanes(1), offset)
         size = max(1, kind.bits // 8)
         raw = (block.load(kind, address, size) if mask is None
                else masked_load(block, kind, address, mask, size))
-        v = scalar.from_memory(block, self.dtype, raw)  # type: ignore[arg-type]
+        v = scalar.from_memory(block, self.dtype, raw)
         return block.convert("zext", v, self.acc) if v.type.scalar == "i1" != self.acc else v
-
-
-__all__ = ["Dense", "fuse"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 FLAGS = "nsz contract"
 
@@ -62,7 +62,7 @@ _BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "half": 16, "bfloat"
 _MANGLED = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "ptr": "p0"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def make_type(scalar: str, lanes: int = 1) -> Type:
     return Type(scalar, lanes)
 

@@ -9,6 +9,7 @@ the same body under a mask.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def _refined(k: Kernel) -> Shape:
             kept.append(c)
     if any(o not in kept for o in own):
         return k.space
-    return tuple(b // a for a, b in reversed(list(zip(kept, kept[1:])))) or k.space
+    return tuple(b // a for a, b in reversed(list(itertools.pairwise(kept)))) or k.space
 
 
 @dataclass

@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 from flambeau.compiler import fuse, memory
 from flambeau.compiler.codegen import nest, scatter
 from flambeau.compiler.codegen.dense import Dense
-from flambeau.compiler.codegen.emit import I1, I8, I32, I64, PTR, Block, Function, Module, Value, const
+from flambeau.compiler.codegen.emit import (
+    I1,
+    I8,
+    I32,
+    I64,
+    PTR,
+    Block,
+    Function,
+    Module,
+    Value,
+    const,
+)
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
 from flambeau.compiler.node import Node, toposort

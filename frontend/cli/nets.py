@@ -34,7 +34,7 @@ RECIPES = {
     ("digits", "mlp"): Recipe(30, 32, 0.05, 0.001, (256, 128), 0.3),
     ("digits", "lenet"): Recipe(15, 32, 0.03, 0.001, (64,)),
     ("digits", "logreg"): Recipe(30, 32, 0.02, 0.002),
-    ("large", "mlp"): Recipe(10, 64, 0.05, 0.001, (256, 128), 0.2),
+    ("large", "mlp"): Recipe(10, 64, 0.05, 0.001, (512, 256), 0.2),
     ("large", "lenet"): Recipe(5, 64, 0.02, 0.001, (128,)),
     ("large", "logreg"): Recipe(10, 64, 0.005, 0.0005),
 }

@@ -72,7 +72,7 @@ class Criterion(Module):
         if self._run is None or not self._run.saw(input):
             self.forward(input, target)
         assert self._run is not None
-        door.due.add(self.output._storage)
+        door.along.add(self.output._storage)
         return self._run.shaped(self._run.back([None], 1, "inputs")[0])
 
     def _mean(self, loss: Tensor, count: int | None = None) -> Tensor:

@@ -77,8 +77,11 @@ class Module:
     def forward(self, input: Any) -> Any:
         """The output for an input: a tensor, or a table (list) of tensors."""
         outer = current.run
-        if outer is None and not self._ready:
-            self._prepare()
+        if outer is None and not tracing._active:
+            if not self._ready:
+                self._prepare()
+            if door.due:  # the last step's updates: its graph ends here
+                door.settle()
         try:
             run = Run(input)
             current.run = run

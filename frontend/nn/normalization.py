@@ -75,7 +75,7 @@ class BatchNormalization(Module):
             for kept, new in ((self.running_mean, mean), (self.running_var, unbiased)):
                 assign(self.label(), kept,
                        (kept * (1 - self.momentum) + new * self.momentum).astype(kept.dtype))
-                door.due.add(kept._storage)
+                door.along.add(kept._storage)
 
     def extra(self) -> str:
         return f"{self.n}"

@@ -44,8 +44,8 @@ def assemble(ptx: str, sm: int, folder: Path) -> None:
         pytest.skip("no ptxas: install the test extra")
     source = folder / "kernel.ptx"
     source.write_text(ptx)
-    made = subprocess.run([ptxas, f"-arch=sm_{sm}", str(source), "-o", str(folder / "kernel.cubin")],
-                          capture_output=True, text=True)
+    command = [ptxas, f"-arch=sm_{sm}", str(source), "-o", str(folder / "kernel.cubin")]
+    made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
 
 

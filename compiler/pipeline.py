@@ -15,6 +15,7 @@ from flambeau.compiler.codegen.emit import Module
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config
+from flambeau.compiler.empty import drop_empty
 from flambeau.compiler.kernel import Kernel, Program
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
@@ -58,6 +59,7 @@ def _spread(x: Node, g: Any, spatial: list[int]) -> Node:
 
 
 PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
+    ("drop_empty", drop_empty),  # no kernel then walks an empty axis
     ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory

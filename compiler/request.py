@@ -60,7 +60,7 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
     key: list[tuple[Any, ...]] = []
     number: dict[Node, int] = {}
     for n in nd.toposort(roots, stop=_known):
-        leaf = n if n.op in ("buffer", "param") else n.value
+        leaf = _leaf(n)
         if leaf is not None:
             if leaf not in number:
                 number[leaf] = len(order)
@@ -87,6 +87,13 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
     return Request(roots, order, leaves, scalars, whole, gifts)
 
 
+def _leaf(n: Node) -> Node | None:
+    """Where the value lies: what was noted as computed counts before the node itself."""
+    if n.value is not None:
+        return n.value
+    return n if n.op in ("buffer", "param") else None
+
+
 def _known(n: Node) -> bool:
     return n.value is not None
 
@@ -100,7 +107,7 @@ def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
         done[leaf] = p
         params.append(p)
     for n in nd.toposort(request.roots, stop=_known):
-        held = n if n.op in ("buffer", "param") else n.value
+        held = _leaf(n)
         if held is not None:
             done[n] = done[held]
         elif n.op == "mark":

@@ -32,6 +32,8 @@ from .aliases import *  # noqa: F403
 from .autograd import *  # noqa: F403
 from .compiled import compile as compile
 from .functional import *  # noqa: F403
+from .gradcheck import gradcheck as gradcheck
+from .gradcheck import gradcheck_module as gradcheck_module
 from .loops import scan as scan
 from .loops import while_loop as while_loop
 from .realize import no_sync as no_sync

@@ -22,6 +22,7 @@ from flambeau.compiler.request import prepare
 from flambeau.runtime import execute, memory
 
 from . import realize as door
+from .creation import asarray
 from .inspecting import Inspected
 from .random import Draw
 from .storage import Storage
@@ -430,10 +431,7 @@ def _word(signature: Any) -> str:
 
 
 def _from_array(v: Any) -> Any:
-    if isinstance(v, np.ndarray):
-        from .creation import asarray
-        return asarray(v)
-    return v
+    return asarray(v) if isinstance(v, np.ndarray) else v
 
 
 def compile(fn: Callable[..., Any]) -> Compiled:

@@ -77,7 +77,7 @@ class Dense:
     def _contraction(self, batch: tuple[contract.Axis, ...], m: tuple[contract.Axis, ...],
                      n: tuple[contract.Axis, ...], k: tuple[contract.Axis, ...]
                      ) -> contract.Contraction:
-        acc = scalar.register(self.node.dtype).scalar
+        acc = self.acc = _accumulator(self.node.dtype)
         a, b = (scalar.memory(s.node.dtype).scalar for s in (self.a, self.b))
         return contract.Contraction(batch, m, n, k, acc, a, b)
 
@@ -105,10 +105,19 @@ class Dense:
         kind = scalar.memory(s.node.dtype)
         if s.offset:
             base = low.at(-1).gep(base, kind, const(I64, s.offset))
-        acc = scalar.register(self.node.dtype).scalar
         if s.node.dtype.name in ("bool", "bfloat16"):
-            return _Converting(base, s.node.dtype, acc)
-        return contract.Memory(base, kind.scalar, acc)
+            return _Converting(base, s.node.dtype, self.acc)
+        return contract.Memory(base, kind.scalar, self.acc, s.node.dtype.kind != "u")
+
+    def _result(self, block: Block, acc: Value) -> Value:
+        """The accumulator as a register value of the node's dtype."""
+        dtype = self.node.dtype
+        if dtype.is_float:
+            return scalar.round_to(block, dtype, acc)
+        if dtype.name == "bool":
+            return block.cmp("ne", acc, const(acc.type, 0))
+        want = scalar.register(dtype)
+        return acc if acc.type.bits == want.bits else block.convert("trunc", acc, want.scalar)
 
     def _store(self, low: Lowering, block: Block, batch: list[Value], m: list[Value],
                n: list[Value], acc: Value, mask: Value | None) -> None:
@@ -123,12 +132,13 @@ class Dense:
                                                    const(I64, out[1] // self.node.arg.groups)),
                                m[0])
             values = [n[0], channel, *n[1:]]
+        result = self._result(block, acc)
         low.open(0, block)
         variables = [ix.Var(0, e) for e in out]
         low.vars = dict(zip(variables, values))
         low.vec, low.lanes = (variables[-1], lanes) if lanes > 1 else (None, 1)
         low.mask = Val(mask, 0) if mask is not None else None
-        low.known = {self.node: Val(scalar.round_to(block, self.node.dtype, acc), 0)}
+        low.known = {self.node: Val(result, 0)}
         space = tuple(map(ix.of, variables))
         if self.k.turn is not None:
             turned = list(space)
@@ -141,6 +151,13 @@ class Dense:
             ready.append((s, indices, low.value(s.value, indices)))
         for s, indices, v in ready:
             low.store(self.layout.slots[s.home], s.home.dtype, home_index(s, indices), v)
+
+
+def _accumulator(dtype: DType) -> str:
+    """Products are summed in float32 or float64, in 32 or 64 bits for integers."""
+    if dtype.is_float:
+        return scalar.register(dtype).scalar
+    return "i64" if dtype.itemsize == 8 else "i32"
 
 
 class _Converting:

@@ -64,6 +64,7 @@ class Lowering:
         self.active = 0  # lanes that are on in it, when known now
         self.known: dict[Node, Val] = {}  # anchors at this position: the nest gives them
         self.memo: dict[object, Val] = {}
+        self.moves: dict[tuple[Node, Indices], Indices] = {}
         self.pointers: dict[int, Value] = {}
         self.stored: set[Node] = set(layout.slots)
         self.inline: set[Node] = set()  # stored nodes this very kernel computes
@@ -178,11 +179,40 @@ class Lowering:
     # -- values ----------------------------------------------------------------------------------
     def value(self, n: Node, indices: Indices, mask: Val | None = None) -> Val:
         """Element `indices` of n. Under a mask, lanes that are off hold anything."""
-        key = (n, indices, mask)
-        found = self.known.get(n) or self.memo.get(key)
+        found = self.known.get(n) or self.memo.get((n, indices, mask))
+        if found is not None:
+            return found
+        stack = [(n, indices, mask)]  # a deep chain must not be a deep recursion
+        while stack:
+            top = stack[-1]
+            if self.known.get(top[0]) or top in self.memo:
+                stack.pop()
+                continue
+            missing = [k for k in self._operands(*top)
+                       if not (self.known.get(k[0]) or k in self.memo)]
+            if missing:
+                stack.extend(missing)
+                continue
+            self.memo[top] = self._value(*top)
+            stack.pop()
+        return self.known.get(n) or self.memo[n, indices, mask]
+
+    def _operands(self, n: Node, indices: Indices, mask: Val | None
+                  ) -> list[tuple[Node, Indices, Val | None]]:
+        """The elements that n's element is computed from, where that is plain."""
+        if n.op == "param" or (n in self.stored and n not in self.inline):
+            return []
+        if n.op in ELEMENTWISE or n.op == "mark":
+            return [(s, indices, mask) for s in n.src]
+        if n.op in _VIEWS:
+            return [(n.src[0], self._moved(n, indices), mask)]
+        return []
+
+    def _moved(self, n: Node, indices: Indices) -> Indices:
+        found = self.moves.get((n, indices))
         if found is None:
-            found = self._value(n, indices, mask)
-            self.memo[key] = found
+            found = ix.movement(n.op, indices, n.shape, n.src[0].shape, n.arg)
+            self.moves[n, indices] = found
         return found
 
     def _value(self, n: Node, indices: Indices, mask: Val | None) -> Val:
@@ -199,9 +229,7 @@ class Lowering:
         if n.op in ELEMENTWISE:
             return self.elementwise(n, [self.value(s, indices, mask) for s in n.src])
         if n.op in _VIEWS:
-            source = n.src[0]
-            inner = ix.movement(n.op, indices, n.shape, source.shape, n.arg)
-            return self.value(source, inner, mask)
+            return self.value(n.src[0], self._moved(n, indices), mask)
         if n.op == "pad":
             return self.pad(n, indices, mask)
         if n.op == "gather":

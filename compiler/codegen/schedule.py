@@ -28,6 +28,10 @@ COPY, TRANSPOSE, SCALAR = 2.5, 5.0, 1.6  # cycles to pack a vector, a vector, an
 SPILL = 7.0  # more for a packed vector when the panels outgrow L2: it is written and read again
 STREAM = 20.0  # bytes a cycle that one core moves from L3
 BUFFER = 64 << 10  # bytes of sums an item may keep; an eighth where k is short, to stay in L1
+SCRATCH = 16 << 20  # bytes of panels that may exceed four times the operands and the result
+LINE = 4 << 10  # bytes of a matrix's line to read in one go when streaming it
+STREAMED = 8  # lines then summed before the sums go back to L1
+LONG = 512  # steps of k that a part should have
 DEPTH = 384  # steps of k in a block, where k is blocked
 
 
@@ -184,15 +188,23 @@ def simple_cycles(c: Contraction, target: Target) -> float:
     last = c.n[-1] if c.n else Axis(1, 0, 0)
     lanes = target.lanes(c.itemsize) if (last.b or 0) in (0, 1) else 1
     per_line = -(-last.extent // lanes)
-    vectors = b * m * n // max(1, last.extent) * per_line
+    lines = b * m * n // max(1, last.extent)
+    vectors = lines * per_line
     step = (1.5 if per_line >= 4 else 2.2) + c.a_cost + c.b_cost
-    if m * b > 1 and n * k * c.itemsize > target.l1 // 2:  # B is read again for each row
-        step *= 2.5
-    return vectors * (k * step + 3)
+    if (m * b > 1 and n * k * c.itemsize > target.l1 // 2) or n * k * c.itemsize > target.l2:
+        step *= 2.5  # B is read again for each row, or in short pieces
+    total = vectors * (k * step + 3)
+    return total * 2 if lines < 8 and total > SMALL else total  # lines are what chunks share out
 
 
 def streaming_cycles(c: Contraction, target: Target) -> float:
     """Cycles to move each element of A, B and C once, when they outgrow L2; else 0."""
+    total = _stored(c)
+    return total / (STREAM if total < target.l3 else STREAM / 3) if total > target.l2 else 0.0
+
+
+def _stored(c: Contraction) -> int:
+    """Bytes of the distinct elements of A, B and C."""
     def footprint(axes: tuple[Axis, ...], strides: list[int | None], scalar: str) -> int:
         used = math.prod(x.extent for x, s in zip(axes, strides) if s)
         span = 1 + sum(abs(s) * (x.extent - 1) for x, s in zip(axes, strides) if s)
@@ -200,8 +212,7 @@ def streaming_cycles(c: Contraction, target: Target) -> float:
     left, right = (*c.batch, *c.m, *c.k), (*c.batch, *c.n, *c.k)
     total = footprint(left, [x.a for x in left], c.a_scalar)
     total += footprint(right, [x.b for x in right], c.b_scalar)
-    total += math.prod(c.sizes[:3]) * c.itemsize
-    return total / (STREAM if total < target.l3 else STREAM / 3) if total > target.l2 else 0.0
+    return total + math.prod(c.sizes[:3]) * c.itemsize
 
 
 def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[int, ...],
@@ -224,7 +235,8 @@ def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[in
     _, rows, columns = best
     for rows_packed in (False, True):
         tiling = build(c, target, "outer", (r, rows, rows_packed), (v, columns, packed), extents)
-        yield Candidate(outer_cycles(tiling, target, r, v), tiling)
+        if tiling.scratch[-1] <= max(SCRATCH, 4 * _stored(c)):
+            yield Candidate(outer_cycles(tiling, target, r, v), tiling)
 
 
 def outer_cycles(t: Tiling, target: Target, r: Group, v: Group) -> float:
@@ -275,6 +287,8 @@ def direct_penalty(t: Tiling, target: Target, r: Group, v: Group) -> float:
 
 def _misses(t: Tiling, side: SidePlan, g: Group, target: Target) -> float:
     """About the cycles of a cache or TLB miss for each step of k, 0 when steps are close."""
+    if _streams(t, target):
+        return 0.0
     stride = max((abs(s) * g.size for s, e in zip(side.k, t.k) if e > 16), default=0)
     depth = min(math.prod(t.k), t.k_block * math.prod(t.k[1:]))
     if depth * 64 * side.grid.cells <= target.l1 // 2 and stride % 2048:
@@ -352,27 +366,34 @@ def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: 
 
 
 def blocked(t: Tiling, target: Target) -> Tiling:
-    """Chooses the rectangle of an item, the block of k and the parts of k."""
+    """Chooses the rectangle of an item, the parts of k and the block of k.
+
+    Tall rectangles read the columns' operand least often. Where one holds too much work for a
+    chunk, k is cut into parts if it is long, else the rectangle is made smaller.
+    """
     rows, columns = t.rows.grid, t.columns.grid
     steps = math.prod(t.k) if t.kind == "outer" else \
         math.prod(t.k[:-1]) * -(-t.k[-1] // t.lanes)
     tile = (max(rows.cells * columns.cells, LATENCY) + 1) * max(steps, 1) + 100
-    total = t.batches * rows.tiles * columns.tiles * tile
+    total = max(t.batches * rows.tiles * columns.tiles * tile,
+                streaming_cycles(t.contraction, target))
     goal = min(max(total / 256, CHUNK), 2e6)
-    height = min(rows.tiles, max(1, 128 // rows.cells))
+    height, parts = min(rows.tiles, max(1, 128 // rows.cells)), 1
     if total > SMALL and height * tile > 1.5 * goal:
-        height = max(1, int(goal / tile))
+        parts = _parts(t, height * tile / goal, steps)
+        if parts == 1:
+            height = max(1, int(goal / tile))
     height = _even(rows.tiles, height)
-    width = columns.cells * columns.width
     room = BUFFER if steps >= 256 else BUFFER // 8
-    room = max(1, room // (t.itemsize * height * rows.cells * width))
-    breadth = min(columns.tiles, room)
+    width = columns.cells * columns.width
+    breadth = max(1, room // (t.itemsize * height * rows.cells * width))
     if total > SMALL:
-        breadth = max(1, min(breadth, round(goal / (height * tile))))
-    breadth = _even(columns.tiles, breadth)
+        least = LINE // (t.itemsize * width) if _streams(t, target) else 1
+        breadth = min(breadth, max(least, round(goal * parts / (height * tile)), 1))
+    breadth = _even(columns.tiles, min(breadth, columns.tiles))
     t = replace(t, row_tiles=height, column_tiles=breadth)
-    t = replace(t, k_block=_block(t, target))
-    return replace(t, splits=_splits(t, total))
+    t = replace(t, splits=max(parts, _splits(t, total)))
+    return replace(t, k_block=_block(t, target))
 
 
 def _even(count: int, most: int) -> int:
@@ -380,28 +401,41 @@ def _even(count: int, most: int) -> int:
     return -(-count // -(-count // most))
 
 
+def _streams(t: Tiling, target: Target) -> bool:
+    """Whether it is a few rows times a big matrix read where it lies, along its lines."""
+    few = t.rows.grid.tiles == 1 and t.rows.grid.cells <= 6 and len(t.k) == 1
+    return few and not t.columns.packing and t.kind == "outer" and \
+        _stored(t.contraction) > target.l2
+
+
 def _block(t: Tiling, target: Target) -> int:
     """Steps of the first k axis in a block: all, unless an item's data outgrow L2."""
     if t.kind == "inner":
-        return t.k[0]
+        return t.part
+    if _streams(t, target):
+        return min(STREAMED, t.part)
     inside = math.prod(t.k[1:])
     height = t.row_tiles * t.rows.grid.cells
     width = t.columns.grid.cells * t.lanes
-    if t.k[0] * inside * (height + width) * t.itemsize <= target.l2 // 2 and \
-            t.k[0] * inside <= 2 * DEPTH:
-        return t.k[0]
+    if t.part * inside * (height + width) * t.itemsize <= target.l2 // 2 and \
+            t.part * inside <= 2 * DEPTH:
+        return t.part
     block = max(1, DEPTH // inside)
-    count = -(-t.k[0] // block)
-    block = -(-t.k[0] // count)
-    return min(t.k[0], -(-block // t.lanes) * t.lanes if inside == 1 else block)
+    block = _even(t.part, block)
+    return min(t.part, -(-block // t.lanes) * t.lanes if inside == 1 else block)
 
 
 def _splits(t: Tiling, total: float) -> int:
-    """Parts of k: where there are few items, each with much work."""
-    if t.kind == "inner" and len(t.k) == 1:
-        return 1
+    """Parts of k where there are few items, each with much work."""
     wanted = int(total / CHUNK / 1.5)
     if t.blocks >= 16 or wanted < 2 * t.blocks:
         return 1
-    parts = min(t.k[0], wanted // t.blocks, 64 // t.blocks)
+    return _parts(t, min(wanted // t.blocks, 64 // t.blocks), t.k[0] * LONG)
+
+
+def _parts(t: Tiling, wanted: float, steps: int) -> int:
+    """At most `wanted` even parts of the first k axis, of at least LONG of the `steps` each."""
+    if t.kind == "inner" and len(t.k) == 1:
+        return 1
+    parts = min(t.k[0], int(wanted), steps // LONG)
     return -(-t.k[0] // -(-t.k[0] // parts)) if parts > 1 else 1

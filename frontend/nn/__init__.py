@@ -49,4 +49,5 @@ from .shape import Reshape as Reshape
 from .shape import View as View
 from .spatial import SpatialAveragePooling as SpatialAveragePooling
 from .spatial import SpatialConvolution as SpatialConvolution
+from .spatial import SpatialDilatedConvolution as SpatialDilatedConvolution
 from .spatial import SpatialMaxPooling as SpatialMaxPooling

@@ -233,7 +233,9 @@ class Module:
 
     def params(self) -> list[Parameter]:
         """All parameters, each once: what optimisers take."""
-        return [p for _, p in self.named_parameters()]
+        found: dict[int, Parameter] = {}
+        _gather(self, found)
+        return list(found.values())
 
     def parameters(self) -> tuple[list[Parameter], list[Tensor]]:
         """All parameters and their gradients (Torch7 parameters)."""
@@ -505,6 +507,28 @@ def _walk(m: Module, found: dict[int, Module]) -> None:
         found[id(m)] = m
         for _, child in m.named_children():
             _walk(child, found)
+
+
+_LEAVES = frozenset((bool, int, float, str, type(None), Tensor, Run))
+
+
+def _gather(m: Module, found: dict[int, Parameter]) -> None:
+    """The parameters of m, then of its children: as `named_parameters`, without the names."""
+    below: list[Any] = []
+    for name, value in m.__dict__.items():
+        kind = type(value)
+        if kind is Parameter:
+            found[id(value)] = value
+        elif kind not in _LEAVES and name not in _PRIVATE:
+            several = isinstance(value, list | tuple | dict)
+            parts = value.values() if kind is dict else value if several else (value,)
+            for part in parts:
+                if isinstance(part, Module):
+                    below.append(part)
+                elif isinstance(part, Parameter):
+                    found[id(part)] = part
+    for child in below:
+        _gather(child, found)
 
 
 def _blame(m: Module, error: Exception) -> None:

@@ -135,3 +135,14 @@ class SpatialAveragePooling(_Pooling):
     def compute(self, input: Tensor) -> Tensor:
         return c.avg_pool(input, self.kernel, self.stride, self.padding,
                           ceil_mode=self.ceil_mode, count_include_pad=self.count_include_pad)
+
+
+class SpatialDilatedConvolution(SpatialConvolution):
+    """SpatialConvolution with Torch7's order of arguments: dilation follows padding."""
+
+    def __init__(self, n_in: int, n_out: int, kw: int, kh: int | None = None, dw: int = 1,
+                 dh: int = 1, pad_w: int = 0, pad_h: int | None = None, dil_w: int = 1,
+                 dil_h: int | None = None, bias: bool = True, init: Initializer | None = None
+                 ) -> None:
+        super().__init__(n_in, n_out, kw, kh, dw, dh, pad_w, pad_h, 1, dil_w,
+                         dil_w if dil_h is None else dil_h, bias, init)

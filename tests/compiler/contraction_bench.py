@@ -228,8 +228,8 @@ def memory(c: Contraction, side: str, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal(span).astype(DTYPES[scalar])
 
 
-def guarded(values: np.ndarray) -> tuple[np.ndarray, Any]:
-    """A copy that ends where readable memory ends, and what keeps it alive."""
+def guarded(values: np.ndarray) -> np.ndarray:
+    """A copy that ends where readable memory ends."""
     pages = -(-values.nbytes // mmap.PAGESIZE) + 1
     area = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
     bytes_ = np.frombuffer(area, np.uint8)
@@ -239,7 +239,7 @@ def guarded(values: np.ndarray) -> tuple[np.ndarray, Any]:
                          ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
     copy = bytes_[end - values.nbytes:end].view(values.dtype)
     copy[:] = values
-    return copy, area
+    return copy  # which keeps the area alive
 
 
 def widened(values: np.ndarray, scalar: str) -> np.ndarray:

@@ -38,7 +38,7 @@ def check(c: Contraction, plan: Plan | None = None, target: Target = HOST, seed:
     expected = reference(c, a, b + 1 if prologue else b)
     out = np.full(expected.size + 1, 77, DTYPES[c.acc])
     if sys.platform == "linux":
-        (a, keep_a), (b, keep_b) = guarded(a), guarded(b)
+        a, b = guarded(a), guarded(b)
     kernel(a, b, out)
     where = kernel.plan.description
     assert out[-1] == 77, where
@@ -47,7 +47,7 @@ def check(c: Contraction, plan: Plan | None = None, target: Target = HOST, seed:
         return
     depth = max(1, c.sizes[3])
     scale = np.sqrt(depth) * (1e-6 if c.acc == "float" else 1e-14) * 16
-    np.testing.assert_allclose(out[:-1], expected, rtol=0, atol=scale, err_msg=where)
+    np.testing.assert_allclose(out[:-1], expected, rtol=1e-5, atol=scale, err_msg=where)
 
 
 def distinct(c: Contraction, target: Target = HOST) -> list[Plan]:
@@ -84,7 +84,7 @@ def random_contraction(rng: np.random.Generator, acc: str = "float") -> Contract
                        axes(k, a[2], b[2]), acc)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(60))
 def test_random_axes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     c = random_contraction(rng, "double" if seed % 4 == 3 else "float")

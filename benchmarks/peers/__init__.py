@@ -1,0 +1,1 @@
+"""One file for each framework: `make(net, weights, batches, threads)` gives a training step."""

@@ -1,0 +1,45 @@
+"""Theano (Theano-PyMC): shared variables with updates, inputs trusted, data resident."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import theano
+import theano.tensor as T
+from theano.tensor.nnet import conv2d
+from theano.tensor.signal.pool import pool_2d
+
+from .nets import Batches, Net, Weights
+
+
+def version() -> str:
+    """What was measured."""
+    return str(theano.__version__)
+
+
+def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable[[int], Any]:
+    """A training step over batch i."""
+    parameters = [(theano.shared(w.copy()), theano.shared(b.copy())) for w, b in weights]
+    x = T.TensorType("float32", (False,) * (1 + len(net.input_shape)))("x")
+    y = T.lvector("y")
+    layers = iter(parameters)
+    value = x
+    for _, _, pool in net.convs:
+        w, b = next(layers)
+        value = T.tanh(conv2d(value, w, filter_flip=False) + b.dimshuffle("x", 0, "x", "x"))
+        value = T.tanh(pool_2d(value, (pool, pool), ignore_border=True, mode="max"))
+    if net.convs:
+        value = value.flatten(2)
+    for w, b in layers:
+        value = T.dot(value, w.T) + b
+        if w.get_value(borrow=True).shape[0] != net.sizes[-1]:
+            value = T.tanh(value)
+    loss = T.nnet.categorical_crossentropy(T.nnet.softmax(value), y).mean()
+    flat = [p for pair in parameters for p in pair]
+    rate = np.float32(0.01)
+    updates = [(p, p - rate * g) for p, g in zip(flat, T.grad(loss, flat))]
+    update = theano.function([x, y], loss, updates=updates)
+    update.trust_input = True
+    return lambda i: update(*batches[i])

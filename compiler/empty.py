@@ -1,0 +1,32 @@
+"""Takes values without elements out of a graph, so that no kernel ever walks an empty axis."""
+
+from __future__ import annotations
+
+from flambeau.compiler import node as nd
+from flambeau.compiler.codegen.nest import identity
+from flambeau.compiler.node import Node
+
+
+def drop_empty(roots: list[Node]) -> list[Node]:
+    """Replaces what is made from nothing: reductions by their identities, products by zeros,
+    joins by their other parts, writes of nothing by what they write to."""
+    done: dict[Node, Node] = {}
+    for n in nd.toposort(roots):
+        src = tuple(done[s] for s in n.src)
+        simpler = _from_nothing(n, src) if n.size and any(not s.size for s in src) else None
+        done[n] = nd.rebuild(n, src) if simpler is None else simpler
+    return [done[r] for r in roots]
+
+
+def _from_nothing(n: Node, src: tuple[Node, ...]) -> Node | None:
+    if n.op in ("sum", "prod", "max", "min"):
+        return nd.const(n.dtype, identity(n.op, n.dtype), n.shape)
+    if n.op in ("dot", "conv"):
+        return nd.const(n.dtype, 0, n.shape)
+    if n.op == "pad":
+        return nd.const(n.dtype, nd.decode(n.dtype, n.arg[1]), n.shape)
+    if n.op == "concat":
+        return nd.concat([s for s in src if s.size], n.arg)
+    if n.op in ("put", "scatter"):
+        return src[0]
+    return None

@@ -109,7 +109,8 @@ def table(row: dict[str, Any]) -> str:
     """The row for a person."""
     return (f"{row['framework']:<9} {row['net']:<7} batch {row['batch']:<3} "
             f"{row['threads']} threads {row['examples_per_second']:>12,.0f} examples/s "
-            f"{row['gflop_per_second']:>7.1f} GFLOP/s  first step {row['first_step_seconds']:.3f} s")
+            f"{row['gflop_per_second']:>7.1f} GFLOP/s  "
+            f"first step {row['first_step_seconds']:.3f} s")
 
 
 if __name__ == "__main__":

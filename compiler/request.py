@@ -59,8 +59,14 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
     scalars: list[Node] = []
     key: list[tuple[Any, ...]] = []
     number: dict[Node, int] = {}
-    for n in nd.toposort(roots, stop=_known):
-        leaf = _leaf(n)
+    get = number.get
+    stack = roots[::-1]
+    while stack:  # the walk that every lazy evaluation pays for: each node in one or two looks
+        n = stack[-1]
+        if n in number:
+            stack.pop()
+            continue
+        src, leaf = n.src, _leaf(n)
         if leaf is not None:
             if leaf not in number:
                 number[leaf] = len(order)
@@ -68,17 +74,36 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
                 leaves.append(leaf)
                 key.append((n.dtype.rank, n.shape))
             number[n] = number[leaf]
+            stack.pop()
             continue
-        if n.op == "mark":
-            number[n] = number[n.src[0]]
-            continue
-        number[n] = len(order)
-        order.append(n)
-        if n.op == "scalar":
+        if len(src) == 1:
+            i = get(src[0])
+            if i is None:
+                stack.append(src[0])
+                continue
+            if n.op == "mark":
+                number[n] = i
+                stack.pop()
+                continue
+            key.append((n.op, n.dtype.rank, n.shape, n.arg, i))
+        elif len(src) == 2:
+            i, j = get(src[0]), get(src[1])
+            if i is None or j is None:
+                stack += (src[1], src[0])
+                continue
+            key.append((n.op, n.dtype.rank, n.shape, n.arg, i, j))
+        elif n.op == "scalar":
             scalars.append(n)
             key.append(("scalar", n.dtype.rank))
         else:
-            key.append((n.op, n.dtype.rank, n.shape, n.arg, *[number[s] for s in n.src]))
+            waiting = [s for s in reversed(src) if s not in number]
+            if waiting:
+                stack += waiting
+                continue
+            key.append((n.op, n.dtype.rank, n.shape, n.arg, *[number[s] for s in src]))
+        number[n] = len(order)
+        order.append(n)
+        stack.pop()
     places = tuple(number[r] for r in roots)
     place = {n: i for i, n in enumerate(leaves)}
     gifts = {i: place[donate[r]] for i, r in enumerate(roots)

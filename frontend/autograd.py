@@ -49,8 +49,12 @@ def backward(self: Tensor, grad: Any = None, *, create_graph: bool = False,
     if given is None and self.size != 1:
         raise ValueError(f"backward: expected one element or a grad of the same shape, got shape "
                          f"{self.shape} and no grad")
-    with enable_grad():
-        found = pull([read(self)], [given])
+    if mode.grad:
+        n = self._storage.node if self._view is None else read(self)
+    else:
+        with enable_grad():
+            n = read(self)
+    found = pull([n], [given])
     for token, n in found.leaves.items():
         leaf = leaves.get(token)
         if leaf is not None:

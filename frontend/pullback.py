@@ -67,47 +67,58 @@ class _Survey:
         order: list[Node] = []
         key: list[Any] = []
         number: dict[Node, int] = {}
-        self.stops: list[int] = []
+        stops: list[int] = []
         self.open = False
-        targets = set(wanted)
+        get = number.get
+        targets = wanted if len(wanted) < 5 else set(wanted)
         stack = list(outputs)
         while stack:
             n = stack[-1]
             if n in number:
                 stack.pop()
                 continue
-            op = n.op
-            if n in targets:
-                self.stops.append(len(order))
-                key.append((0, n.dtype.rank, n.shape))
-            elif op == "mark" and n.arg != 0:
-                token = n.arg
-                if type(token) is Boundary or token in leaves:
-                    self.open = True
-                    self.stops.append(len(order))
-                    key.append((0, n.dtype.rank, n.shape))
-                else:  # somebody else's: looked through
-                    source = n.src[0]
-                    if source in number:
-                        number[n] = number[source]
+            src = n.src
+            if len(src) == 1:
+                i = get(src[0])
+                if n.op == "mark" and n.arg != 0:
+                    token = n.arg
+                    if n in targets or type(token) is Boundary or token in leaves:
+                        self.open = self.open or n not in targets
+                        stops.append(len(order))
+                        key.append((0, n.dtype, n.shape))
+                    else:  # somebody else's: looked through
                         self.open = True
-                        stack.pop()
-                    else:
-                        stack.append(source)
+                        if i is None:
+                            stack.append(src[0])
+                        else:
+                            number[n] = i
+                            stack.pop()
+                        continue
+                elif i is None:
+                    stack.append(src[0])
                     continue
-            elif op == "buffer" or op == "scalar" or op == "param":
-                key.append((1, n.dtype.rank, n.shape))
-            else:
-                src = n.src
+                else:
+                    key.append((n.op, n.dtype, n.shape, n.arg, i))
+            elif len(src) == 2:
+                i, k = get(src[0]), get(src[1])
+                if i is None or k is None:
+                    stack += src
+                    continue
+                key.append((n.op, n.dtype, n.shape, n.arg, i, k))
+            elif src:
                 waiting = [s for s in src if s not in number]
                 if waiting:
-                    stack.extend(waiting)
+                    stack += waiting
                     continue
-                key.append((op, n.dtype.rank, n.shape, n.arg, *[number[s] for s in src]))
+                key.append((n.op, n.dtype, n.shape, n.arg, *[number[s] for s in src]))
+            elif n.op in ("buffer", "scalar", "param"):
+                key.append((1, n.dtype, n.shape))
+            else:
+                key.append((n.op, n.dtype, n.shape, n.arg))
             number[n] = len(order)
             order.append(n)
             stack.pop()
-        self.order = order
+        self.order, self.stops = order, stops
         self.outputs = tuple([number[y] for y in outputs])
         self.key = tuple(key)
 

@@ -55,7 +55,7 @@ Batches = list[tuple[np.ndarray, np.ndarray]]
 
 
 def weights(net: Net, seed: int = 1) -> Weights:
-    """(weight, bias) of each layer: (maps, channels, k, k) for convolutions, (out, in) for dense."""
+    """(weight, bias) of each layer: (maps, channels, k, k) for a convolution, else (out, in)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     shapes: list[tuple[int, ...]] = []
     channels = 1

@@ -184,7 +184,7 @@ def _read_pnm(data: bytes) -> np.ndarray:
 # -- fitting a picture to a net ----------------------------------------------------------------
 
 def fit_image(level: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture on a black square, resized to (height, width) with smooth averaging."""
+    """The picture on a black square, resized to (height, width) by areas or interpolation."""
     side = max(level.shape)
     square = np.zeros((side, side), np.float32)
     y, x = ((side - n) // 2 for n in level.shape)
@@ -193,11 +193,12 @@ def fit_image(level: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _weights(source: int, target: int) -> np.ndarray:
-    """(target, source): each output pixel's mean of input pixels, under a triangle."""
-    if source == target:
-        return np.eye(source, dtype=np.float32)
+    """(target, source): how much of each input pixel goes into each output pixel."""
     ratio = source / target
-    reach = max(1.0, ratio)
-    centre = (np.arange(target)[:, None] + 0.5) * ratio - 0.5
-    weights = np.maximum(0.0, 1 - np.abs(np.arange(source)[None] - centre) / reach)
+    at, out = np.arange(source)[None], np.arange(target)[:, None]
+    if ratio >= 1:  # the part of the output pixel's span that the input pixel covers
+        weights = np.minimum(at + 1, (out + 1) * ratio) - np.maximum(at, out * ratio)
+    else:
+        weights = 1 - np.abs(at - np.clip((out + 0.5) * ratio - 0.5, 0, source - 1))
+    weights = np.maximum(0.0, weights)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

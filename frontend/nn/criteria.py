@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import node as N
+from flambeau.compiler.node import Node
+
 from .. import activations as a
 from .. import elementwise as e
 from .. import realize as door
 from .. import reductions as r
 from .. import tracing
-from ..creation import iota_like
-from ..indexing import index_select
+from ..creation import constant, iota
 from ..recording import as_tensor
-from ..tensor import Tensor
+from ..tensor import Tensor, derive, read
 from .labels import checked
 from .module import Module
 from .parameters import Buffer
@@ -121,31 +124,49 @@ class ClassNLLCriterion(Criterion):
         if input.ndim not in (1, 2) or not input.dtype.is_float:
             raise ValueError(f"{self.label()}: expected log-probabilities (n, classes), got "
                              f"{input.dtype.name} {input.shape}")
-        t = as_tensor("ClassNLLCriterion", target)
+        t = target if isinstance(target, Tensor) else as_tensor("ClassNLLCriterion", target)
         if t.shape != input.shape[:-1] and not (input.ndim == 1 and t.shape == (1,)):
             raise ValueError(f"{self.label()}: expected labels of shape {input.shape[:-1]} for "
                              f"input {input.shape}, got {t.shape}")
-        labels = checked(self.label(), t, input.shape[-1], self.ignore_index)
-        return self._loss(input, labels.reshape(input.shape[:-1]))
+        labels = checked(self, t, input.shape[-1], self.ignore_index)
+        return derive(self._loss(self._log_probabilities(read(input)),
+                                 N.reshape(labels, input.shape[:-1])), input)
 
-    def _loss(self, input: Tensor, labels: Tensor) -> Tensor:
+    def _log_probabilities(self, x: Node) -> Node:
+        return x
+
+    def _loss(self, x: Node, labels: Node) -> Node:
         """Labels are compared with a count of the classes: it fuses with log-softmax by rows."""
-        hit = e.eq(iota_like(input), labels.unsqueeze(-1))
-        picked = r.sum(hit.where(-input, 0), -1)
+        last = len(x.shape) - 1
+        wide = N.expand(N.reshape(labels, (*labels.shape, 1)), x.shape)
+        hit = N.node("eq", dt.bool_, x.shape, (iota(dt.int64, x.shape, last), wide))
+        picked = N.node("where", x.dtype, x.shape, (hit, x, constant(x.dtype, 0, x.shape)))
+        picked = N.reshape(N.reduce_("sum", picked, (last,)), labels.shape)
         if self.weights is None and self.ignore_index is None:
-            return self._mean(picked)
-        counted = None if self.ignore_index is None else e.ne(labels, self.ignore_index)
+            count = labels.size if self.size_average else 1
+            total = _total(picked)
+            return N.elementwise("mul", total, constant(x.dtype, -1 / max(count, 1)))
+        weight = constant(x.dtype, 1, labels.shape)
         if self.weights is not None:
-            row = labels if counted is None else counted.where(labels, 0)
-            weight = index_select(self.weights.astype(input.dtype), 0, row.reshape(-1))
-            weight = weight.reshape(labels.shape)
-            weight = weight if counted is None else counted.where(weight, 0)
-            picked = picked * weight
-        else:
-            assert counted is not None
-            weight = counted.astype(input.dtype)
-        total = r.sum(picked)
-        return total / r.sum(weight) if self.size_average else total
+            weight = N.cast(read(self.weights), x.dtype)
+            if weight.shape != x.shape[-1:]:
+                raise ValueError(f"{self.label()}: expected {x.shape[-1]} weights, got "
+                                 f"{weight.shape}")
+            chosen = N.elementwise("where", hit, N.expand_to(weight, x.shape),
+                                   constant(x.dtype, 0, x.shape))
+            weight = N.reshape(N.reduce_("sum", chosen, (last,)), labels.shape)
+        if self.ignore_index is not None:
+            skip = N.elementwise("eq", labels, constant(dt.int64, self.ignore_index, labels.shape))
+            weight = N.elementwise("where", skip, constant(x.dtype, 0, labels.shape), weight)
+        total = N.elementwise("neg", _total(N.elementwise("mul", picked, weight)))
+        return N.elementwise("div", total, _total(weight)) if self.size_average else total
+
+
+def _total(n: Node) -> Node:
+    """The sum of all elements, 0-d."""
+    if len(n.shape) != 0:
+        n = N.reduce_("sum", n, tuple(range(len(n.shape))))
+    return N.reshape(n, ())
 
 
 class CrossEntropyCriterion(ClassNLLCriterion):
@@ -154,8 +175,8 @@ class CrossEntropyCriterion(ClassNLLCriterion):
     Torch7 nn.CrossEntropyCriterion.
     """
 
-    def _loss(self, input: Tensor, labels: Tensor) -> Tensor:
-        return super()._loss(r.log_softmax(input, -1), labels)
+    def _log_probabilities(self, x: Node) -> Node:
+        return r.log_softmax_node(x, (len(x.shape) - 1,))
 
 
 class MSECriterion(Criterion):

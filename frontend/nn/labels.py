@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
@@ -9,29 +11,30 @@ from flambeau.compiler import node as N
 from .. import tracing
 from ..creation import iota
 from ..realize import user_frame
-from ..tensor import Tensor, read, result
+from ..tensor import Tensor, read
 
 
-def checked(name: str, labels: Tensor, classes: int, ignored: int | None) -> Tensor:
-    """int64 labels that are in range when their values are.
+def checked(criterion: Any, labels: Tensor, classes: int, ignored: int | None) -> N.Node:
+    """int64 labels that are in range when their values are, as a node.
 
     Known values are looked at now; others pass through a gather of 0, 1, ..., classes - 1, which
     raises IndexError when the program meets one out of range. Raises TypeError for floats.
     """
     if not labels.dtype.is_integer:
-        raise TypeError(f"{name}: expected integer labels from 0, got {labels.dtype.name}")
-    if not tracing._active and not labels.is_lazy:
-        _check(name, labels.numpy(), classes, ignored)
-        return labels if labels.dtype is dt.int64 else labels.astype(dt.int64)  # type: ignore[no-any-return]
+        raise TypeError(f"{criterion.label()}: expected integer labels from 0, got "
+                        f"{labels.dtype.name}")
     n = N.cast(read(labels), dt.int64)
+    if not tracing._active and not labels.is_lazy:
+        _check(criterion, labels.numpy(), classes, ignored)
+        return n
     if ignored is None:
-        return result(_looked_up(name, n, classes))
+        return _looked_up(criterion, n, classes)
     skip = N.elementwise("eq", n, N.const(dt.int64, ignored, n.shape))
     safe = N.elementwise("where", skip, N.const(dt.int64, 0, n.shape), n)
-    return result(N.elementwise("where", skip, n, _looked_up(name, safe, classes)))
+    return N.elementwise("where", skip, n, _looked_up(criterion, safe, classes))
 
 
-def _check(name: str, values: np.ndarray, classes: int, ignored: int | None) -> None:
+def _check(criterion: Any, values: np.ndarray, classes: int, ignored: int | None) -> None:
     if values.size == 0:
         return
     if values.dtype == np.int64 and ignored is None:  # negatives are huge as unsigned
@@ -45,13 +48,13 @@ def _check(name: str, values: np.ndarray, classes: int, ignored: int | None) -> 
     if wrong.any():
         place = tuple(int(i[0]) for i in np.nonzero(wrong))
         where = f" at {list(place)}" if place else ""
-        raise IndexError(f"{name}: expected labels in [0, {classes}), got "
+        raise IndexError(f"{criterion.label()}: expected labels in [0, {classes}), got "
                          f"{int(values[place])}{where}")
 
 
-def _looked_up(name: str, n: N.Node, classes: int) -> N.Node:
+def _looked_up(criterion: Any, n: N.Node, classes: int) -> N.Node:
     found = N.node("gather", dt.int64, n.shape, (iota(dt.int64, (classes,), 0), n))
     if found.where is None:
         file, line = user_frame()
-        found.where = (f"{name} with labels from 0 to {classes - 1}, {file}", line)
+        found.where = (f"{criterion.label()} with labels from 0 to {classes - 1}, {file}", line)
     return found

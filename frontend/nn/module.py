@@ -22,7 +22,7 @@ from flambeau.compiler import node as N
 from .. import realize as door
 from .. import tracing
 from ..autograd import accumulate, settle
-from ..creation import tensor
+from ..creation import constant, tensor
 from ..tensor import Tensor, as_dtype, leaves, read, result, write
 from ..training import Step
 from . import parameters as P
@@ -276,7 +276,7 @@ class Module:
         for p in self.params():
             g = p.grad
             if g is not None:
-                write(g, N.const(g.dtype, 0, g.shape))
+                write(g, constant(g.dtype, 0, g.shape))
 
     def update_parameters(self, learning_rate: Real) -> None:
         """parameter -= learning_rate * gradient, for each parameter that has a gradient."""

@@ -11,6 +11,7 @@ from typing import Any
 from flambeau.compiler import node as N
 
 from .. import views
+from ..creation import constant
 from ..recording import as_tensor
 from ..tensor import Tensor, make, no_grad, read, result
 from ..views import View
@@ -59,7 +60,7 @@ class Buffer(Tensor):
 def gradient_of(p: Tensor) -> Tensor:
     """The gradient of a parameter; zeros, from now on its gradient, when there is none yet."""
     if p.grad is None:
-        p.grad = result(N.const(p.dtype, 0, p.shape), False, p.device)
+        p.grad = result(constant(p.dtype, 0, p.shape), False, p.device)
     return p.grad
 
 

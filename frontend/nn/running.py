@@ -44,14 +44,15 @@ class Run:
         self.cotangents: list[Node | None] | None = None
         self.parent = current.run
         if isinstance(given, Tensor):
-            n = read(given)
+            storage = given._storage
+            grad = mode.grad
+            n = storage.node if grad and given._view is None else read(given)
             self.spec: Any = 0
             self.sources = [n]
             if n.dtype.kind == "f":
                 m = node("mark", n.dtype, n.shape, (n,), next(_tokens))
                 self.marks: list[Node | None] = [m]
-                self.stand_in: Any = result(m, mode.grad or given.requires_grad,
-                                            given._storage.device)
+                self.stand_in: Any = result(m, grad or given.requires_grad, storage.device)
             else:
                 self.marks = [None]
                 self.stand_in = given
@@ -73,7 +74,8 @@ class Run:
     def finish(self, output: Any) -> None:
         """Remembers the results."""
         if isinstance(output, Tensor):
-            self.nodes = [read(output)]
+            self.nodes = [output._storage.node if mode.grad and output._view is None
+                          else read(output)]
             return
         found: list[Tensor] = []
         trees.flatten(output, found)
@@ -98,8 +100,7 @@ class Run:
              ) -> tuple[list[Node | None], dict[int, Node]]:
         """Cotangents of the inputs (None: no float, or independent) and of leaves, by token."""
         marks = [m for m in self.marks if m is not None]
-        with enable_grad():
-            found = pull(self.nodes, given, marks, scale, want)
+        found = pull(self.nodes, given, marks, scale, want)
         of_marks = iter(found.wanted)
         return [None if m is None else next(of_marks) for m in self.marks], found.leaves
 
@@ -149,10 +150,11 @@ class ByHand:
         given = result(cotangent)
         x = self.run.stand_in
         found: list[Tensor] = []
-        trees.flatten(self.module.update_grad_input(x, given), found)
-        if want != "inputs":
-            self.module.acc_grad_parameters(x, given, scale)
-        return [read(t) for t in found]
+        with enable_grad():
+            trees.flatten(self.module.update_grad_input(x, given), found)
+            if want != "inputs":
+                self.module.acc_grad_parameters(x, given, scale)
+            return [read(t) for t in found]
 
     def around(self, output: Any) -> Any:
         """The output inside a boundary."""

@@ -18,7 +18,7 @@ from flambeau.compiler.node import Node
 from .. import realize as door
 from .. import tracing
 from ..autograd import settle
-from ..creation import tensor
+from ..creation import constant, tensor
 from ..nn.module import Module
 from ..nn.parameters import value_of
 from ..tensor import Tensor, enable_grad, result, write
@@ -194,7 +194,7 @@ class Optimizer:
                 if g is None:
                     continue
                 if g._view is not None and g._view.steps:
-                    write(g, N.const(g.dtype, 0, g.shape))
+                    write(g, constant(g.dtype, 0, g.shape))
                 else:
                     p.grad = None
 

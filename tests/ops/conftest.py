@@ -13,5 +13,5 @@ from flambeau.compiler.config import override
 
 @pytest.fixture(autouse=True, scope="session")
 def _device():
-    with override(device=os.environ.get("FLAMBEAU_TEST_DEVICE", "reference")):
+    with override(device=os.environ.get("FLAMBEAU_TEST_DEVICE", "cpu")):
         yield

@@ -480,7 +480,7 @@ def scale_after_sum(n: Node) -> Node | None:
         if c is None and x.op == "mul":
             a, b = b, a
             c = _one_number(b, n.shape)
-        if c is not None:
+        if c is not None and not (x.op == "div" and N.is_const(c, 0)):
             return elementwise(x.op, reduce_("sum", a, n.arg), c)
     return None
 

@@ -30,7 +30,14 @@ from flambeau.compiler.dtype import uint64 as uint64
 from . import methods as _methods
 from .aliases import *  # noqa: F403
 from .autograd import *  # noqa: F403
+from .autograd import grad as grad
+from .autograd import hessian as hessian
+from .autograd import jacobian as jacobian
+from .autograd import jvp as jvp
+from .autograd import value_and_grad as value_and_grad
+from .autograd import vjp as vjp
 from .compiled import compile as compile
+from .gradcheck import gradcheck as gradcheck
 from .functional import *  # noqa: F403
 from .gradcheck import gradcheck as gradcheck
 from .gradcheck import gradcheck_module as gradcheck_module

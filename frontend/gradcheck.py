@@ -22,7 +22,7 @@ Numbers = np.ndarray
 
 def gradcheck(fn: Callable[..., Any], inputs: Any, eps: float = 1e-6, atol: float = 1e-5,
               rtol: float = 1e-3, order: int = 1, wrt: Sequence[Tensor] = ()) -> bool:
-    """Do fn's gradients agree with central differences? True, or AssertionError with the worst place.
+    """Do fn's gradients agree with central differences? True, or AssertionError with the place.
 
     inputs: a tensor or a list of them; floating ones are checked, as float64 copies. wrt: float64
     tensors that fn reads, as parameters, checked too. order 2 checks the gradient's gradient.
@@ -69,7 +69,7 @@ def _compare(function: Callable[..., list[Tensor]], start: list[Numbers], inputs
             found = function(*map(tensor, arrays))
         return sum(float(np.sum(w * t.numpy())) for w, t in zip(weights, found))
 
-    for k, (a, g) in enumerate(zip(start, exact)):
+    for k, g in enumerate(exact):
         name = f"input {k}" if k < inputs else f"parameter {k - inputs}"
         check_close(name, g, differences(total, start, k, eps), atol, rtol)
     return True

@@ -120,7 +120,16 @@ def _iota(n: Node) -> Any:
 
 
 def _cast(n: Node, x: np.ndarray) -> Any:
-    return x if n.dtype.compute is not n.dtype else x.astype(n.dtype.numpy)
+    """As astype; a float beyond an integer type's range gives the nearest end, NaN gives 0."""
+    if n.dtype.compute is not n.dtype:
+        return x
+    if x.dtype.kind == "f" and n.dtype.kind in "iu":
+        ends = np.iinfo(n.dtype.numpy)
+        inside = (x > ends.min) & (x < ends.max)
+        return np.where(inside, np.where(inside, x, 0).astype(n.dtype.numpy),
+                        np.where(x >= ends.max, ends.max, np.where(x <= ends.min, ends.min, 0))
+                        .astype(n.dtype.numpy))
+    return x.astype(n.dtype.numpy)
 
 
 def _bitcast(n: Node, x: np.ndarray) -> Any:

@@ -35,7 +35,7 @@ def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable
     with fb.no_grad():
         for parameter, array in zip(model.params(), [a for pair in weights for a in pair]):
             parameter.copy_(fb.from_numpy(array))
-    step = fb.training.Step(model, nn.ClassNLLCriterion(), optim.SGD(model.params(), lr=0.01))
+    step = model.compile(nn.ClassNLLCriterion(), optim.SGD(model.params(), lr=0.01))
     step.counted = False
     data = [(fb.tensor(x), fb.tensor(y)) for x, y in batches]
     return lambda i: step(*data[i])

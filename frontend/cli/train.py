@@ -101,7 +101,7 @@ def train(args: argparse.Namespace, model: Any, sets: data.sets.Split, card: Car
     train_set = fb.from_numpy((x - card.mean) / card.deviation), fb.from_numpy(y)
     test_set = fb.from_numpy((x_test - card.mean) / card.deviation), fb.from_numpy(y_test)
     optimizer = _optimizer(args, model)
-    step = fb.training.Step(model, nn.ClassNLLCriterion(), optimizer)
+    step = model.compile(nn.ClassNLLCriterion(), optimizer)
     show = Progress(args.epochs)
     outcome = Outcome()
     for epoch in range(args.epochs):

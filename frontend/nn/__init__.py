@@ -1,4 +1,4 @@
-"""Neural networks: modules with forward and backward passes, and criteria. `import flambeau.nn as nn`.
+"""Neural networks: modules with forward and backward passes, and criteria.
 
     net = nn.Sequential(nn.Linear(784, 500), nn.Tanh(), nn.Linear(500, 10), nn.LogSoftMax())
     criterion = nn.ClassNLLCriterion()

@@ -2,8 +2,8 @@
 
 A layer writes `compute(input)`: its forward formula over tensors. From it the base class makes the
 whole of Torch7's contract by differentiation: `forward`, `backward`, `update_grad_input`,
-`acc_grad_parameters`, ... Everything stays lazy: a training step is one program, run when a value is
-asked for. A layer may also write Torch7's methods (`update_output`, `update_grad_input`,
+`acc_grad_parameters`, ... Everything stays lazy: a training step is one program, run when a value
+is asked for. A layer may also write Torch7's methods (`update_output`, `update_grad_input`,
 `acc_grad_parameters`) by hand; all other ways to a gradient then use those.
 
 `module.grad_weight` is `module.weight.grad`: Torch7's loop (`backward`, `update_parameters`) and
@@ -12,7 +12,6 @@ PyTorch's (`loss.backward()`, `optimizer.step()`) work on the same gradients.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,18 +25,17 @@ from ..creation import constant, tensor
 from ..tensor import Tensor, as_dtype, leaves, read, result, write
 from ..training import Step
 from . import parameters as P
-from .parameters import Buffer, Parameter, gradient_of
+from .parameters import Parameter, gradient_of
 from .running import ByHand, Run, cotangents, current, forget_after_trace
+from .tree import Tree, blame
 
-_PRIVATE = frozenset(("_config", "_flat", "_grad_input", "_run", "output"))
 _ERRORS = (ValueError, TypeError, IndexError, RuntimeError)
 M = TypeVar("M", bound="Module")
 known: dict[str, Any] = {}  # classes by name, for loading
-Real = float  # Module has methods called float and type
-Kind = type
+Real = float  # Module has a method called float
 
 
-class Module:
+class Module(Tree):
     """Base of everything with a forward and a backward pass.
 
     output, grad_input: results of the last passes. is_training: set by training() and evaluate().
@@ -45,7 +43,6 @@ class Module:
     """
 
     output: Any = None
-    is_training: bool = True
     _run: Run | None = None
     _grad_input: Any = None
     _flat: tuple[Tensor, Tensor] | None = None
@@ -88,7 +85,7 @@ class Module:
             output = self.update_output(run.stand_in)
             run.finish(output)
         except _ERRORS as error:
-            _blame(self, error)
+            blame(self, error)
             raise
         finally:
             current.run = outer
@@ -196,47 +193,6 @@ class Module:
 
     # -- parameters --------------------------------------------------------------------------
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Direct children with their names: attribute, or number in a container."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple | dict) and name not in _PRIVATE:
-                pairs = value.items() if isinstance(value, dict) else enumerate(value)
-                for key, child in pairs:
-                    if isinstance(child, Module):
-                        yield (str(key) if name == "modules" else f"{name}.{key}"), child
-
-    def _own(self, kind: Kind) -> Iterator[tuple[str, Any]]:
-        for name, value in vars(self).items():
-            if isinstance(value, kind):
-                yield name, value
-            elif isinstance(value, list | tuple | dict) and name not in _PRIVATE:
-                pairs = value.items() if isinstance(value, dict) else enumerate(value)
-                yield from ((f"{name}.{k}", v) for k, v in pairs if isinstance(v, kind))
-
-    def _named(self, kind: Kind, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-        for name, value in self._own(kind):
-            if id(value) not in seen:
-                seen.add(id(value))
-                yield prefix + name, value
-        for name, child in self.named_children():
-            yield from child._named(kind, f"{prefix}{name}.", seen)
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """(path, parameter) of this module and those below it, each parameter once."""
-        return self._named(Parameter, "", set())
-
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """(path, buffer): what is saved but not learnt."""
-        return self._named(Buffer, "", set())
-
-    def params(self) -> list[Parameter]:
-        """All parameters, each once: what optimisers take."""
-        found: dict[int, Parameter] = {}
-        _gather(self, found)
-        return list(found.values())
-
     def parameters(self) -> tuple[list[Parameter], list[Tensor]]:
         """All parameters and their gradients (Torch7 parameters)."""
         found = self.params()
@@ -335,72 +291,7 @@ class Module:
                 return gradient_of(p)
         raise AttributeError(f"{type(self).__name__}: no attribute {name!r}")
 
-    # -- modes and trees ---------------------------------------------------------------------
-
-    def training(self: M) -> M:
-        """Switches to training: Dropout drops, batch statistics are used."""
-        return self.train(True)
-
-    def evaluate(self: M) -> M:
-        """Switches to evaluation."""
-        return self.train(False)
-
-    def train(self: M, mode: bool = True) -> M:
-        """`training()` or `evaluate()`, PyTorch's name."""
-        self._prepare()
-        for m in self.list_modules():
-            m.is_training = mode
-        return self
-
-    eval = evaluate
-
-    def list_modules(self) -> list[Module]:
-        """This module and all below it, parents first, each once."""
-        found: dict[int, Module] = {}
-        _walk(self, found)
-        return list(found.values())
-
-    def apply(self: M, function: Callable[[Module], Any]) -> M:
-        """Calls function on this module, then on all below it."""
-        for m in self.list_modules():
-            function(m)
-        return self
-
-    def replace(self, function: Callable[[Module], Module]) -> Module:
-        """The tree rebuilt: each module replaced by function(module), parents first."""
-        made = function(self)
-        for name, value in list(vars(made).items()):
-            if isinstance(value, Module):
-                setattr(made, name, value.replace(function))
-            elif isinstance(value, list) and name not in _PRIVATE:
-                value[:] = [v.replace(function) if isinstance(v, Module) else v for v in value]
-        return made
-
-    def find_modules(self, kind: Kind | str) -> tuple[list[Module], list[Module | None]]:
-        """The modules of a class (or class name), and in parallel their parents."""
-        found: list[Module] = []
-        parents: list[Module | None] = []
-
-        def visit(m: Module, parent: Module | None) -> None:
-            if isinstance(m, kind) if isinstance(kind, type) else (
-                    type(m).__name__ == kind.removeprefix("nn.")):
-                found.append(m)
-                parents.append(parent)
-            for _, child in m.named_children():
-                visit(child, m)
-
-        visit(self, None)
-        return found, parents
-
-    def share(self: M, other: Module, *names: str) -> M:
-        """Takes the parameters called `names` from other (and below, in parallel): the same
-        objects, so gradients are shared too."""
-        for name in names:
-            if isinstance(vars(other).get(name), Parameter):
-                setattr(self, name, getattr(other, name))
-        for (_, mine), (_, theirs) in zip(self.named_children(), other.named_children()):
-            mine.share(theirs, *names)
-        return self
+    # -- copies and types --------------------------------------------------------------------
 
     def clone(self: M, *names: str) -> M:
         """A copy with parameters of its own, but for those called `names`, which are shared."""
@@ -446,11 +337,6 @@ class Module:
             m.forget()
         return self
 
-    def reset(self, stdv: Any = None) -> None:
-        """Draws the parameters anew, here and below; stdv: their standard deviation."""
-        for _, child in self.named_children():
-            child.reset(stdv)
-
     # -- state -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -478,72 +364,3 @@ class Module:
                                  f"{value.shape}")
             write(t, N.cast(P.value_of(value), t.dtype))
         return self
-
-    # -- text --------------------------------------------------------------------------------
-
-    def extra(self) -> str:
-        """What stands in parentheses after the class name."""
-        return ""
-
-    def label(self) -> str:
-        """One line: class and main arguments, as Linear(10 -> 4)."""
-        text = self.extra()
-        return f"{type(self).__name__}({text})" if text else type(self).__name__
-
-    def __repr__(self) -> str:
-        children = list(self.named_children())
-        if not children:
-            return f"nn.{self.label()}"
-        lines = "".join(f"\n  ({name}): {_indented(child, '  ')}" for name, child in children)
-        return f"nn.{self.label()} {{{lines}\n}}"
-
-
-def _indented(m: Module, by: str) -> str:
-    return repr(m).replace("\n", "\n" + by)
-
-
-def _walk(m: Module, found: dict[int, Module]) -> None:
-    if id(m) not in found:
-        found[id(m)] = m
-        for _, child in m.named_children():
-            _walk(child, found)
-
-
-_LEAVES = frozenset((bool, int, float, str, type(None), Tensor, Run))
-
-
-def _gather(m: Module, found: dict[int, Parameter]) -> None:
-    """The parameters of m, then of its children: as `named_parameters`, without the names."""
-    below: list[Any] = []
-    for name, value in m.__dict__.items():
-        kind = type(value)
-        if kind is Parameter:
-            found[id(value)] = value
-        elif kind not in _LEAVES and name not in _PRIVATE:
-            several = isinstance(value, list | tuple | dict)
-            parts = value.values() if kind is dict else value if several else (value,)
-            for part in parts:
-                if isinstance(part, Module):
-                    below.append(part)
-                elif isinstance(part, Parameter):
-                    found[id(part)] = part
-    for child in below:
-        _gather(child, found)
-
-
-def _blame(m: Module, error: Exception) -> None:
-    """Says in the error's text where in the net it happened, as a path."""
-    text = error.args[0] if error.args and isinstance(error.args[0], str) else None
-    if text is None:
-        return
-    child = getattr(error, "_module", None)
-    if child is None:
-        own = text.startswith(m.label())
-        text = text if own else f"{m.label()}: {text}"
-    elif child is not m:
-        names = [name for name, c in m.named_children() if c is child]
-        name = names[0] if names else "?"
-        place = f"[{name}]" if name.isdigit() else f".{name}"
-        text = f"{type(m).__name__}{place} > {text}"
-    error.args = (text, *error.args[1:])
-    error._module = m  # type: ignore[attr-defined]

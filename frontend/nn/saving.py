@@ -1,8 +1,8 @@
 """Copies of modules, and files: a model is its configuration, parameters and buffers.
 
-Activations never go into a file. A file is an .npz: arrays by path and one JSON text that says which
-classes were called with which arguments. Loading looks classes up by name among those defined, and
-runs nothing from the file.
+Activations never go into a file. A file is an .npz: arrays by path and one JSON text that says
+which classes were called with which arguments. Loading looks classes up by name among those
+defined, and runs nothing from the file.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def build(config: dict[str, Any]) -> Module:
     """A module from its configuration. Raises ValueError for classes that are not defined here."""
     kind = known.get(config["class"])
     if kind is None:
-        raise ValueError(f"load: expected a known module, got {config['class']!r}; define or import "
-                         "its class first")
+        raise ValueError(f"load: expected a known module, got {config['class']!r}; define or "
+                         "import its class first")
     made: Module = kind(*map(_value, config["args"]),
                         **{k: _value(v) for k, v in config["options"].items()})
     if "modules" in config and not getattr(made, "modules", None):

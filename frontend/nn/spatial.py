@@ -15,9 +15,8 @@ from .parameters import Parameter
 class SpatialConvolution(Module):
     """Correlation of (n, in, h, w) with out kernels, plus a bias: (n, out, h', w').
 
-    h' = (h + 2 pad_h - dil_h (kh - 1) - 1) // dh + 1, so w'. weight (out, in / groups, kh, kw), bias
-    (out), both from U(-s, s), s = 1 / sqrt(kw kh in / groups). Torch7 nn.SpatialConvolution,
-    nn.SpatialDilatedConvolution.
+    h' = (h + 2 pad_h - dil_h (kh - 1) - 1) // dh + 1, so w'. weight (out, in / groups, kh, kw),
+    bias (out), both from U(-s, s), s = 1 / sqrt(kw kh in / groups). Torch7 nn.SpatialConvolution.
     """
 
     bias: Parameter | None

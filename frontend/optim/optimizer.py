@@ -219,7 +219,7 @@ class Optimizer:
                            for g in self.param_groups]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a `state_dict`. Raises ValueError for other numbers of groups or shapes."""
+        """Continues from a `state_dict`. Raises ValueError for other groups or shapes."""
         if len(state["groups"]) != len(self.param_groups):
             raise ValueError(f"{self._name}: expected {len(self.param_groups)} groups, got "
                              f"{len(state['groups'])}")

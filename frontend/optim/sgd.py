@@ -83,7 +83,8 @@ def sgd(opfunc: Evaluate, x: Tensor, config: dict[str, Any] | None = None,
             state["dfdx"] = b
             door.due.add(b._storage)
             g = g + b * momentum if config.get("nesterov") else b
-        rate = config.get("learning_rate", 1e-3) / (1 + count * config.get("learning_rate_decay", 0))
+        decay = 1 + count * config.get("learning_rate_decay", 0)
+        rate = config.get("learning_rate", 1e-3) / decay
         if config.get("learning_rates") is not None:
             g = g * config["learning_rates"]
         x.sub_(g * float(rate))

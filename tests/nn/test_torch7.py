@@ -47,7 +47,7 @@ def test_module(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         m.padding = case["ctor"]["args"][2] - 1
     (m.training if case.get("mode") == "train" else m.evaluate)()
     t7.set_parameters(m, case.get("params", {}))
-    t7.set_parameters(m, {k: v for k, v in case.get("state_before", {}).items()})
+    t7.set_parameters(m, case.get("state_before", {}))
     x, g = t7.values(case["input"]), t7.values(case["grad_output"])
     if "input" in (case.get("one_based") or []):
         x = x.astype(np.int64) - 1

@@ -9,11 +9,16 @@ from flambeau.compiler.node import Node
 
 def drop_empty(roots: list[Node]) -> list[Node]:
     """Replaces what is made from nothing: reductions by their identities, products by zeros,
-    joins by their other parts, writes of nothing by what they write to."""
+    joins by their other parts, writes of nothing by what they write to, loops of no steps by what
+    they start from."""
     done: dict[Node, Node] = {}
     for n in nd.toposort(roots):
         src = tuple(done[s] for s in n.src)
-        simpler = _from_nothing(n, src) if n.size and any(not s.size for s in src) else None
+        simpler = None
+        if n.op == "output":
+            simpler = _never_run(n, src[0])
+        elif n.size and any(not s.size for s in src):
+            simpler = _from_nothing(n, src)
         done[n] = nd.rebuild(n, src) if simpler is None else simpler
     return [done[r] for r in roots]
 
@@ -30,3 +35,8 @@ def _from_nothing(n: Node, src: tuple[Node, ...]) -> Node | None:
     if n.op in ("put", "scatter"):
         return src[0]
     return None
+
+
+def _never_run(n: Node, loop: Node) -> Node | None:
+    """A carry of a loop without steps."""
+    return loop.src[n.arg] if loop.arg.count == 0 and n.arg < loop.arg.carries else None

@@ -376,7 +376,8 @@ def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
 def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
                before: dict[Kernel, set[Kernel]], stored: set[Node]) -> bool:
     """May k's work be done in host's loops?"""
-    if not {host.kind, k.kind} <= {"map", "rows"}:
+    if not ({host.kind, k.kind} <= {"map", "rows"}
+            or (host.kind, k.kind) == ("contract", "map") and host in reads[k]):
         return False
     if any(s.region for s in host.stores + k.stores) or len(host.stores) + len(k.stores) > 16:
         return False
@@ -390,6 +391,8 @@ def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
 
 def _common_space(a: Kernel, b: Kernel) -> tuple[Shape, tuple[int, ...]] | None:
     """The space and reduced axes that both kernels can walk, if there are such."""
+    if a.kind == "contract":  # the epilogue may store more than one value
+        return (a.space, ()) if _product(a.space) == _product(b.space) else None
     if a.kind == b.kind == "map":
         return (a.space, ()) if a.space == b.space else None
     rows, other = (a, b) if a.kind == "rows" else (b, a)

@@ -124,13 +124,17 @@ class Variant(Inspected):
         self.donated = {j for j in self.alias if j >= 0}
         self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
         self.scalars = [s.arg for s in request.scalars]
-        self.quick = self._quick(values)
         self.new_outs = [(len(self.sources) + k, *out) for k, out in enumerate(self.outs)
                          if self.alias[k] < 0]
         number = {k: i for i, (k, *_) in enumerate(self.new_outs)}
         self.fresh_places = [number.get(len(self.sources) + p, -1) for p in self.result_places]
         self.lock = threading.Lock()
         self.bound = False
+        self.values = values
+        self.quick: Callable[..., Any] | None = None
+        self.scope: dict[str, Any] = {}
+        self.block: Any = self.executable.scalars.pack(())
+        self.block_address = ctypes.addressof(self.block)
         self.held: list[tuple[Storage, Node, bool]] = []
         self.packed: list[Any] | None = None
         self.arena_buffer: Any = None
@@ -182,6 +186,11 @@ class Variant(Inspected):
                     table[len(self.sources) + k] = table[alias]
             self.table, self.table_address = table, ctypes.addressof(table)
             self.held, self.packed, self.bound = held, None, True
+            if self.values is not None:
+                self._make_quick(self.values)
+                self.values = None
+            if self.quick is not None:
+                self._refresh_quick()
 
     def _still_bound(self) -> bool:
         """Is all state where the last call left it, and nobody else looking at it?"""
@@ -203,10 +212,8 @@ class Variant(Inspected):
             keep.append(leaf)
             table[i] = leaf.arg.address
         now = [s.current() for s in self.scalars]
-        if self.packed is None or now != self.packed:
-            self.block = self.executable.scalars.pack(now)
-            self.block_address = ctypes.addressof(self.block)
-            self.packed = now
+        if now != self.packed:
+            self.pack(now)
         fresh = []
         for k, dtype, shape, nbytes in self.new_outs:
             made = memory.allocate(nbytes)
@@ -231,41 +238,73 @@ class Variant(Inspected):
     def _check(self) -> None:
         status = int.from_bytes(self.block.raw[:8], "little")
         if status:
-            self.packed = None
+            self.block[:8] = bytes(8)
             error = execute.ProgramError(*self.executable.program.errors[status - 1])
             raise door.located(error, self.request)
 
-    def _quick(self, values: tuple[Any, ...]) -> Callable[..., Any] | None:
-        """For a function of plain tensors to one tensor: the call with all loops written out.
+    def _make_quick(self, values: tuple[Any, ...]) -> None:
+        """Writes `quick`: the bound call with all its loops and look-ups written out.
 
-        The made function gives NotImplemented when its arguments need the long way.
+        It serves plain computed tensors of this signature while all state is where it was left,
+        and gives NotImplemented when the arguments or the state need the long way. Its globals are
+        `self.scope`, where a new binding puts new leaves and a new table.
         """
-        tensors = values and all(isinstance(v, Tensor) and not v.requires_grad for v in values)
-        if not (tensors and self.executable.plain and isinstance(self.spec, int)
-                and len(self.outs) == 1 and len(self.argument_of) == len(self.sources)):
-            return None
+        tensors = all(isinstance(v, Tensor) and not v.requires_grad for v in values)
+        if not tensors or any(p < 0 for p in self.fresh_places):
+            return
         names = [f"t{i}" for i in range(len(values))]
-        checks = " or ".join(
-            f"type({n}) is not Tensor or {n}.shape != shape{i} or {n}.dtype is not dtype{i} or "
-            f"{n}._view is not None or {n}._storage.node.op != 'buffer'"
-            for i, n in enumerate(names))
-        addresses = ", ".join(f"{names[place]}._storage.node.arg.address"
-                              for _, place in self.argument_of)
-        source = (f"def quick({', '.join(names)}):\n"
-                  f"    if {checks}:\n        return NotImplemented\n"
-                  f"    made = allocate({self.outs[0][2]})\n"
-                  f"    table = Table({addresses}, made.address)\n"
-                  f"    call(addressof(table), status, None)\n"
-                  f"    return result(buffer(out_dtype, out_shape, made))\n")
-        scope: dict[str, Any] = {
-            "Tensor": Tensor, "allocate": memory.allocate, "Table": self.executable.table_type,
-            "call": self.executable.functions[0], "addressof": ctypes.addressof, "result": result,
-            "status": self.executable.status_address, "buffer": nd.buffer,
-            "out_dtype": self.outs[0][0], "out_shape": self.outs[0][1]}
+        tests = [f"type({n}) is not Tensor or {n}.shape != shape{i} or {n}.dtype is not dtype{i} "
+                 f"or {n}._view is not None or {n}._storage.node.op != 'buffer'"
+                 for i, n in enumerate(names)]
+        for i, (_, _, donated) in enumerate(self.held):
+            tests.append(f"s{i}.node is not l{i}" + (
+                f" or getrefcount(l{i}) > HELD_IN_SCOPE or l{i}.arg.exported" if donated else ""))
+        lines = [f"if {' or '.join(tests)}: return NotImplemented"] if tests else []
+        lines += ["if not acquire(False): return NotImplemented", "try:"]
+        lines += [f"    table[{i}] = {names[place]}._storage.node.arg.address"
+                  for i, place in self.argument_of]
+        for k, (slot, _, _, nbytes) in enumerate(self.new_outs):
+            lines += [f"    m{k} = allocate({nbytes})", f"    table[{slot}] = m{k}.address"]
+        if self.scalars:
+            lines += [f"    now = [{', '.join(f'c{i}()' for i in range(len(self.scalars)))}]",
+                      "    if now != variant.packed: variant.pack(now)",
+                      "    call(table_address, variant.block_address, arena)"]
+        else:
+            lines += ["    call(table_address, block_address, arena)"]
+        lines += ["    check()"] if self.executable.program.errors else []
+        lines += ["finally: release()"]
+        lines += [f"w{i}.version += 1" for i in range(len(self.written))]
+        made = [f"result(buffer(out_dtype{k}, out_shape{k}, m{k}))" for k in self.fresh_places]
+        lines += [f"return {made[0]}" if self.spec == 0 and made else
+                  f"return unflatten(spec, [{', '.join(made)}])"]
+        source = f"def quick({', '.join(names)}):\n" + "\n".join(f"    {x}" for x in lines)
+        scope = self.scope = {
+            "Tensor": Tensor, "allocate": memory.allocate, "call": self.executable.functions[0],
+            "acquire": self.lock.acquire, "release": self.lock.release, "result": result,
+            "buffer": nd.buffer, "unflatten": unflatten, "spec": self.spec, "variant": self,
+            "check": self._check, "getrefcount": getrefcount, "HELD_IN_SCOPE": HELD_IN_SCOPE}
         for i, v in enumerate(values):
             scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}
+        scope |= {f"w{i}": storage for i, storage in enumerate(self.written)}
+        scope |= {f"c{i}": scalar.current for i, scalar in enumerate(self.scalars)}
+        for k, (_, dtype, shape, _) in enumerate(self.new_outs):
+            scope |= {f"out_dtype{k}": dtype, f"out_shape{k}": shape}
         exec(source, scope)
-        return scope["quick"]  # type: ignore[no-any-return]
+        self.quick = scope["quick"]
+
+    def _refresh_quick(self) -> None:
+        """Tells `quick` of a new binding."""
+        scope = self.scope
+        scope |= {"table": self.table, "table_address": self.table_address, "arena": self.arena(),
+                  "block_address": self.block_address}
+        for i, (storage, leaf, _) in enumerate(self.held):
+            scope |= {f"s{i}": storage, f"l{i}": leaf}
+
+    def pack(self, now: list[Any]) -> None:
+        """Writes the scalar arguments."""
+        self.block = self.executable.scalars.pack(now)
+        self.block_address = ctypes.addressof(self.block)
+        self.packed = now
 
     def gather(self, values: tuple[Any, ...]) -> list[Node]:
         """The buffer leaf behind every input, state as it is now."""
@@ -305,6 +344,7 @@ class Variant(Inspected):
 # and the argument of getrefcount; and one more while a binding holds it too
 OWNED = 3
 HELD = 4
+HELD_IN_SCOPE = 5  # held by the storage, the binding, quick's globals, its stack, the argument
 
 
 def _drop_gradients(trace: Trace) -> None:
@@ -368,7 +408,11 @@ class Compiled:
             args = tuple(map(_from_array, args))
             kwargs = {k: _from_array(v) for k, v in kwargs.items()}
             values = (*args, *kwargs.values())
-        return self.variant(args, kwargs).run(values)
+        variant = self.variant(args, kwargs)
+        found = variant.run(values)
+        if not kwargs:
+            self.quick, self.arity = variant.quick, len(args)
+        return found
 
     def variant(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
         """The program for these arguments' signature; traced and compiled when new."""
@@ -379,7 +423,7 @@ class Compiled:
             found = Variant(self.fn, args, kwargs, self.name)
             found.reason = self._reason(key)
             self.variants[key] = found
-        self.last, self.quick, self.arity = found, found.quick, len(args)
+        self.last = found
         return found
 
     def _reason(self, key: Any) -> str:

@@ -31,8 +31,8 @@ def gradcheck(fn: Callable[..., Any], inputs: Any, eps: float = 1e-6, atol: floa
     if order not in (1, 2):
         raise ValueError(f"gradcheck: expected order 1 or 2, got {order}")
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    arrays = [np.array(t.numpy(), np.float64) if t.dtype.is_float else t for t in given]
-    held = [np.array(t.numpy(), np.float64) for t in wrt]
+    arrays: list[Any] = [np.array(t.numpy(), np.float64) if t.dtype.is_float else t for t in given]
+    held: list[Any] = [np.array(t.numpy(), np.float64) for t in wrt]
     floats = [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]
     random = np.random.default_rng(0)
 

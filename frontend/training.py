@@ -38,20 +38,29 @@ class Step:
         self.counted = True  # count right answers where outputs and targets look like classes
         self._train = Compiled(self._training_step)
         self._train.name = "train"
+        self._step = Compiled(self._one_step)
+        self._step.name = "step"
         self._score = Compiled(self._scoring)
         self._score.name = "score"
         self._output = Compiled(self._forward)
         self._output.name = "predict"
 
     # -- what is compiled ----------------------------------------------------------------------
-    def _training_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _update(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.optimizer.zero_grad()
         output = self.model.forward(x)
         loss = self.criterion.forward(output, y)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return loss.detach(), self._right(output, y)
+        return loss.detach(), output
+
+    def _one_step(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._update(x, y)[0]
+
+    def _training_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        loss, output = self._update(x, y)
+        return loss, self._right(output, y)
 
     def _scoring(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
         with no_grad():
@@ -72,9 +81,9 @@ class Step:
     # -- running -------------------------------------------------------------------------------
     def __call__(self, x: Any, y: Any) -> Tensor:
         """One step on a batch; the loss before the update (0-d)."""
-        self._mode(True)
-        loss: Tensor = self._train(x, y)[0]
-        return loss
+        if not self.model.is_training:
+            self._mode(True)
+        return self._step(x, y)  # type: ignore[no-any-return]
 
     def fit(self, x: Any, y: Any, epochs: int = 1, batch_size: int = 32, validation: Any = None,
             shuffle: bool = True, seed: int = 0, progress: Progress | bool = False,
@@ -124,16 +133,21 @@ class Step:
     @property
     def compile_seconds(self) -> float:
         """Seconds spent on tracing and compiling so far."""
-        every = (self._train, self._score, self._output)
+        every = (self._step, self._train, self._score, self._output)
         return sum(v.seconds for c in every for v in c.variants.values())
+
+    @property
+    def compiled(self) -> Compiled:
+        """The compiled training step that ran last: `.explain()`, `.profile()`, `.asm()` ..."""
+        return self._step if self._step.last is not None else self._train
 
     def explain(self) -> str:
         """What the training step compiled to."""
-        return self._train.explain()
+        return self.compiled.explain()
 
     def profile(self, seconds: float = 0.2) -> Any:
         """Time of each kernel of the training step."""
-        return self._train.profile(seconds=seconds)
+        return self.compiled.profile(seconds=seconds)
 
     def _mode(self, training: bool) -> None:
         if training:

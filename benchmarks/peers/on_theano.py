@@ -20,10 +20,31 @@ def version() -> str:
 
 
 def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable[[int], Any]:
-    """A training step over batch i."""
+    """A training step over batch i; the first call compiles, as in the other frameworks."""
+    compiled: list[Any] = []
+
+    def step(i: int) -> Any:
+        if not compiled:
+            compiled.append(_compile(net, weights))
+        return compiled[0](*batches[i])
+
+    return step
+
+
+def _compile(net: Net, weights: Weights) -> Any:
     parameters = [(theano.shared(w.copy()), theano.shared(b.copy())) for w, b in weights]
     x = T.TensorType("float32", (False,) * (1 + len(net.input_shape)))("x")
     y = T.lvector("y")
+    loss = _loss(net, parameters, x, y)
+    flat = [p for pair in parameters for p in pair]
+    rate = np.float32(0.01)
+    updates = [(p, p - rate * g) for p, g in zip(flat, T.grad(loss, flat))]
+    update = theano.function([x, y], loss, updates=updates)
+    update.trust_input = True
+    return update
+
+
+def _loss(net: Net, parameters: Any, x: Any, y: Any) -> Any:
     layers = iter(parameters)
     value = x
     for _, _, pool in net.convs:
@@ -36,10 +57,4 @@ def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable
         value = T.dot(value, w.T) + b
         if w.get_value(borrow=True).shape[0] != net.sizes[-1]:
             value = T.tanh(value)
-    loss = T.nnet.categorical_crossentropy(T.nnet.softmax(value), y).mean()
-    flat = [p for pair in parameters for p in pair]
-    rate = np.float32(0.01)
-    updates = [(p, p - rate * g) for p, g in zip(flat, T.grad(loss, flat))]
-    update = theano.function([x, y], loss, updates=updates)
-    update.trust_input = True
-    return lambda i: update(*batches[i])
+    return T.nnet.categorical_crossentropy(T.nnet.softmax(value), y).mean()

@@ -213,7 +213,9 @@ class Assembler:
         assert k.initial is not None
         slots = self.layout.slots
         to, source = slots[k.homes[0]], slots[k.initial]
-        if self.result.slots[to] != self.result.slots[source] and k.initial.nbytes:
+        places = self.result.slots
+        apart = places[to] != places[source] or (places[to][0] == "moving" and to != source)
+        if apart and k.initial.nbytes:
             self.copy(to, source, k.initial.nbytes)
 
     def copy(self, to: int, source: int, nbytes: int) -> None:

@@ -66,7 +66,7 @@ def find(source: Source) -> Path | None:
 
 
 def _is_set(folder: Path, source: Source) -> bool:
-    """Sets share their file names: a folder with another name must prove itself by the last file."""
+    """Sets share their file names: a folder of another name must prove itself by its last file."""
     if folder.name == source.name:
         return True
     path = file_in(folder, source.files[-1].name)

@@ -65,7 +65,7 @@ class Criterion(Module):
     def __call__(self, input: Any, target: Any = None) -> Tensor:
         return self.forward(input, target)
 
-    def backward(self, input: Any, target: Any = None) -> Any:
+    def backward(self, input: Any, target: Any = None) -> Any:  # type: ignore[override]
         """The gradient of the loss by the input."""
         self.grad_input = self.update_grad_input(input, target)
         return self.grad_input

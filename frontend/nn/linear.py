@@ -8,6 +8,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 
 from ..creation import zeros
+from ..elementwise import eq
 from ..indexing import index_select
 from ..products import dot_node
 from ..random import randn
@@ -96,7 +97,7 @@ class LookupTable(Module):
         rows = index_select(self.weight, 0, input.reshape(-1)).reshape(*input.shape, self.size)
         if self.padding is None:
             return rows  # type: ignore[no-any-return]
-        padded = (input == self.padding).unsqueeze(-1)
+        padded = eq(input, self.padding).unsqueeze(-1)
         return padded.where(rows.detach(), rows)  # type: ignore[no-any-return]
 
     def extra(self) -> str:

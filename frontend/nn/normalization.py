@@ -19,7 +19,8 @@ class BatchNormalization(Module):
 
     Training: the batch's mean and biased variance; running_mean and running_var take a share
     `momentum` of the batch's (the unbiased variance). Evaluation: the running ones. weight starts
-    at 1 (Torch7: U(0, 1)), bias at 0. Training needs more than one value a column. Torch7 nn.BatchNormalization.
+    at 1 (Torch7: U(0, 1)), bias at 0. Training needs more than one value a column.
+    Torch7 nn.BatchNormalization.
     """
 
     ndim = 2

@@ -23,7 +23,7 @@ def _adopt(cls: type, name: str, data: Any) -> Any:
     if t._view is not None and t._view.token == 0:  # an expression with history: only its value
         with no_grad():
             t = result(read(t), False, t.device)
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     made._storage, made._view, made.dtype, made.shape = t._storage, t._view, t.dtype, t.shape
     made.grad = None
     return made

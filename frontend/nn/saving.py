@@ -118,7 +118,7 @@ def save(module: Module, path: Any) -> None:
     state = {name: t.numpy() for name, t in module.state_dict().items()}
     text = json.dumps({"format": FORMAT, "dtype": module.type(), "model": describe(module)})
     with open(path, "wb") as file:
-        np.savez(file, **{"flambeau.json": np.array(text), **state})
+        np.savez(file, **{"flambeau.json": np.array(text), **state})  # type: ignore[arg-type]
 
 
 def load(path: Any) -> Module:

@@ -100,7 +100,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: dict[int, dict[str, Tensor]] = {}  # by id of the parameter
         self.param_groups: list[Group] = []
-        given = params.params() if isinstance(params, Module) else list(params)
+        given: list[Any] = params.params() if isinstance(params, Module) else list(params)
         if not given:
             raise ValueError(f"{self._name}: expected parameters, got none")
         if not isinstance(given[0], dict):

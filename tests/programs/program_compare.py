@@ -7,6 +7,7 @@ from flambeau import realize as door
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.node import Node, toposort
 from flambeau.runtime import reference
+from flambeau.runtime.reference import from_bfloat16
 
 TOLERANCE = {"float16": 4e-2, "bfloat16": 8e-2, "float32": 2e-4, "float64": 1e-11}
 
@@ -25,6 +26,8 @@ def close(got: np.ndarray, want: np.ndarray, dtype: dt.DType, rounding: float) -
     """Equal up to `rounding`, judged against the largest finite value around."""
     if not dtype.is_float:
         return bool(np.array_equal(got, want))
+    if dtype is dt.bfloat16:
+        got, want = from_bfloat16(got), from_bfloat16(want)
     g, w = got.astype(np.float64), want.astype(np.float64)
     odd = ~np.isfinite(w)
     if odd.any() and not np.array_equal(g[odd], w[odd], equal_nan=True):

@@ -1,29 +1,49 @@
-"""Random graphs over every family of ops, for comparing the compiler with the reference device."""
+"""Random graphs over every family of ops, for comparing the compiler with the reference device.
+
+One seed in ten has long axes, so that kernels run in parallel chunks, products pack their operands
+and reductions are split; one in twenty has empty axes.
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
+from flambeau.compiler import loop as rolled
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import Conv
 from flambeau.runtime import memory
+from flambeau.runtime.reference import to_bfloat16
 
 FLOAT_UNARY = ("neg", "abs", "tanh", "sigmoid", "exp", "floor", "round", "sign", "sin", "softplus",
-               "log1p", "sqrt", "erf")
-FLOAT_BINARY = ("add", "sub", "mul", "maximum", "minimum", "div")
+               "log1p", "sqrt", "erf", "ceil", "trunc", "atan", "cos", "expm1", "cbrt", "asinh")
+FLOAT_BINARY = ("add", "sub", "mul", "maximum", "minimum", "div", "hypot", "copysign", "logaddexp",
+                "atan2")
 INT_BINARY = ("add", "sub", "mul", "maximum", "minimum", "and", "or", "xor", "floordiv", "mod",
-              "shl", "shr")
+              "shl", "shr", "fmod")
+SMALL = (1, 2, 3, 5, 8, 17, 33, 40)
+LONG = (1, 3, 17, 64, 129, 400, 777)
+DTYPES = (dt.float32,) * 5 + (dt.float64, dt.int64, dt.int32, dt.bool_, dt.uint8, dt.float16,
+                              dt.bfloat16, dt.int8, dt.int16, dt.uint16, dt.uint32, dt.uint64)
+KINDS = ("unary", "binary", "binary", "binary", "compare", "where", "cast", "reshape", "permute",
+         "expand", "slice", "pad", "concat", "reduce", "reduce", "reduce", "arg", "scan", "gather",
+         "put", "scatter", "dot", "conv", "softmax", "iota")
 
 
-def leaf(array: np.ndarray) -> Node:
+def leaf(array: np.ndarray, dtype: DType | None = None) -> Node:
     """A buffer leaf holding a copy of the array."""
+    if dtype is dt.bfloat16:
+        array = to_bfloat16(array.astype(np.float32))
+    elif dtype is not None:
+        array = array.astype(dtype.numpy)
     array = np.asarray(array, order="C")
     made = memory.allocate(array.nbytes)
     made.array(array.dtype, array.shape, writable=True)[...] = array
     made.exported = False
-    return nd.buffer(dt.from_numpy(array.dtype), array.shape, made)
+    return nd.buffer(dtype or dt.from_numpy(array.dtype), array.shape, made)
 
 
 class Programs:
@@ -32,6 +52,10 @@ class Programs:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.pool: list[Node] = []
+        self.extents = LONG if seed % 10 == 3 else SMALL
+        if seed % 20 == 7:
+            self.extents = (0, *SMALL)
+        self.depth = 0
 
     def graph(self, steps: int) -> list[Node]:
         """The roots of a random graph with about `steps` operations."""
@@ -48,12 +72,15 @@ class Programs:
         return items[self.rng.integers(len(items))]
 
     def shape(self) -> tuple[int, ...]:
-        rank = int(self.rng.integers(0, 4))
-        return tuple(int(self.pick((1, 2, 3, 5, 8, 17, 33, 40))) for _ in range(rank))
+        rank = int(self.pick((0, 1, 2, 3, 1, 2, 3, 1, 2, 3, 4, 5)))
+        shape: list[int] = []
+        for _ in range(rank):
+            extents = SMALL[:4] if rank > 3 or np.prod(shape) > 1000 else self.extents
+            shape.append(int(self.pick(extents)))
+        return tuple(shape)
 
     def fresh(self, shape: tuple[int, ...], dtype: DType | None = None) -> Node:
-        dtype = dtype or self.pick((dt.float32, dt.float32, dt.float32, dt.float64, dt.int64,
-                                    dt.int32, dt.bool_, dt.uint8, dt.float16))
+        dtype = dtype or self.pick(DTYPES)
         if dtype.is_float:
             values = self.rng.standard_normal(shape) * 2
             if self.rng.random() < 0.1 and values.size:
@@ -63,7 +90,7 @@ class Programs:
             values = self.rng.integers(0, 2, shape)
         else:
             values = self.rng.integers(0 if dtype.kind == "u" else -5, 6, shape)
-        return leaf(np.asarray(values).astype(dtype.numpy))
+        return leaf(np.asarray(values), dtype)
 
     def any(self) -> Node:
         return self.pool[int(self.rng.integers(len(self.pool)))]
@@ -86,11 +113,12 @@ class Programs:
         return self.fresh(x.shape, x.dtype)
 
     def step(self) -> Node:
-        kind = self.pick(("unary", "binary", "binary", "binary", "compare", "where", "cast",
-                          "reshape", "permute", "expand", "slice", "pad", "concat", "reduce",
-                          "reduce", "reduce", "arg", "scan", "gather", "put", "scatter", "dot",
-                          "conv", "softmax", "iota"))
-        return getattr(self, f"_{kind}")(self.any())
+        kind = self.pick((*KINDS, "loop") if self.depth == 0 else KINDS)
+        x = self.any()
+        if x.size == 0 and kind in ("slice", "pad", "put", "gather", "scatter", "conv", "reshape",
+                                    "reduce", "arg", "softmax"):
+            kind = "sum"
+        return getattr(self, f"_{kind}")(x)
 
     def _unary(self, x: Node) -> Node:
         if x.dtype.is_float:
@@ -113,8 +141,9 @@ class Programs:
 
     def _cast(self, x: Node) -> Node:
         if x.dtype.is_float:
-            return nd.cast(x, self.pick((dt.float32, dt.float64, dt.float16)))
-        return nd.cast(x, self.pick((dt.float32, dt.int64, dt.int32, dt.uint8, dt.int8)))
+            return nd.cast(x, self.pick((dt.float32, dt.float64, dt.float16, dt.bfloat16)))
+        return nd.cast(x, self.pick((dt.float32, dt.int64, dt.int32, dt.uint8, dt.int8, dt.uint64,
+                                     dt.int16, dt.uint16, dt.uint32)))
 
     def _reshape(self, x: Node) -> Node:
         factors, rest = [], x.size
@@ -132,7 +161,7 @@ class Programs:
     def _expand(self, x: Node) -> Node:
         shape = tuple(int(self.pick((2, 5))) if e == 1 and self.rng.random() < 0.7 else e
                       for e in x.shape)
-        if self.rng.random() < 0.3 and x.size < 500:
+        if self.rng.random() < 0.3 and x.size < 500 and len(shape) < 5:
             shape = (3, *shape)
         return nd.expand_to(x, shape)
 
@@ -173,6 +202,9 @@ class Programs:
             return nd.reduce_(self.pick(("max", "min")), x, self._axes(x))
         return nd.reduce_(self.pick(("sum", "sum", "max", "min", "prod")), x, self._axes(x))
 
+    def _sum(self, x: Node) -> Node:
+        return x if x.dtype is dt.bool_ else nd.reduce_("sum", x, self._axes(x))
+
     def _arg(self, x: Node) -> Node:
         if not x.shape:
             return x
@@ -208,23 +240,70 @@ class Programs:
         return nd.node("scatter", x.dtype, x.shape, (x, value, index), mode)
 
     def _dot(self, x: Node) -> Node:
-        if len(x.shape) < 2 or x.dtype not in (dt.float32, dt.float64, dt.int64, dt.int32):
+        if len(x.shape) < 2 or x.dtype is dt.bool_ or x.size > 400_000:
             return self._binary(x)
-        a = nd.reshape(x, (-1 if len(x.shape) < 2 else x.size // (x.shape[-1] * x.shape[-2]),
-                           x.shape[-2], x.shape[-1]))
-        b = self.fresh((a.shape[0], a.shape[2], int(self.pick((1, 4, 17)))), x.dtype)
+        a = nd.reshape(x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
+        columns = int(self.pick((1, 4, 17, 70) if self.extents is SMALL else (1, 33, 130)))
+        b = self.fresh((a.shape[0], a.shape[2], columns), x.dtype)
+        if self.rng.random() < 0.3:  # the second operand comes transposed
+            b = nd.permute(nd.reshape(b, (b.shape[0], b.shape[2], b.shape[1])), (0, 2, 1))
+        if self.rng.random() < 0.2:
+            a = nd.permute(nd.reshape(a, (a.shape[0], a.shape[2], a.shape[1])), (0, 2, 1))
         return nd.node("dot", x.dtype, (a.shape[0], a.shape[1], b.shape[2]), (a, b))
 
     def _conv(self, x: Node) -> Node:
-        if len(x.shape) != 3 or x.dtype not in (dt.float32, dt.float64):
+        if not 2 <= len(x.shape) <= 5 or x.dtype is dt.bool_ or x.size > 50_000:
             return self._unary(x)
-        n = nd.reshape(x, (1, *x.shape))
-        kernel = tuple(int(self.rng.integers(1, min(4, e) + 1)) for e in x.shape[1:])
-        w = self.fresh((int(self.pick((1, 2, 6))), x.shape[0], *kernel), x.dtype)
-        pads = [tuple(int(self.rng.integers(0, 2)) for _ in range(2)) for _ in range(2)]
-        g = Conv(tuple(int(self.pick((1, 2))) for _ in range(2)), pads[0], pads[1], (1, 1), (1, 1))
-        shape = g.output_shape(n.shape, w.shape)
-        return nd.node("conv", x.dtype, shape, (n, w), g)
+        n = x if len(x.shape) > 3 else nd.reshape(x, (1, *x.shape))
+        rank = len(n.shape) - 2
+        channels = n.shape[1]
+        groups = int(self.pick([g for g in (1, 2, 3, channels) if channels % g == 0]))
+        few = (1, 1, 2) if rank < 3 else (1,)
+        dilation = tuple(int(self.pick(few)) for _ in range(rank))
+        spread = tuple(int(self.pick((1, 1, 1, 2))) for _ in range(rank))
+        kernel = tuple(int(self.rng.integers(1, min(4, 1 + (e - 1) // d) + 1))
+                       for e, d in zip(n.shape[2:], dilation))
+        w = self.fresh((groups * int(self.pick((1, 2, 6))), channels // groups, *kernel), x.dtype)
+        pads = [tuple(int(self.pick((0, 0, 1, 2))) for _ in range(rank)) for _ in range(2)]
+        stride = tuple(int(self.pick((1, 1, 2, 3))) for _ in range(rank))
+        g = Conv(stride, pads[0], pads[1], dilation, spread, groups)
+        return nd.node("conv", x.dtype, g.output_shape(n.shape, w.shape), (n, w), g)
+
+    def _loop(self, x: Node) -> Node:
+        """A scan over fresh rows whose carry is x; or a while loop that counts."""
+        if x.size > 4000:
+            return x
+        count = int(self.pick((0, 1, 2, 4)))
+        row = self.fresh((count, *self.pick((x.shape, (), (3,)))), x.dtype)
+        start = leaf(np.asarray(0))
+        stand_ins = [nd.buffer(x.dtype, x.shape, object()), nd.buffer(dt.int64, (), object()),
+                     nd.buffer(row.dtype, row.shape[1:], object())]
+        counting = self.rng.random() < 0.3
+        if counting:
+            stand_ins.pop()
+        outer, self.pool, self.depth = self.pool, [*stand_ins, self.any()], 1
+        for _ in range(int(self.rng.integers(1, 5))):
+            self.pool.append(self.step())
+        last, self.pool, self.depth = self.pool[-1], outer, 0
+        if last.shape != x.shape:
+            if last.dtype is dt.bool_ or not last.size:
+                last = stand_ins[0]
+            else:
+                axes = tuple(range(len(last.shape)))
+                last = nd.reshape(nd.reduce_("max", last, axes), ())
+        after = nd.cast(nd.expand_to(last, x.shape), x.dtype)
+        if x.dtype.is_float:
+            after = nd.elementwise("tanh", after)
+        index = stand_ins[1]
+        step = nd.elementwise("add", index, nd.const(dt.int64, 1))
+        if counting:
+            go = nd.elementwise("lt", index, nd.scalar(dt.int64, count))
+            made = rolled.close(int(self.pick((-1, 2))), stand_ins, [x, start], [], [after, step],
+                                [], go)
+            return made[0]
+        made = rolled.close(count, stand_ins, [x, start], [row], [after, step], [last], None,
+                            bool(self.rng.random() < 0.5))
+        return made[int(self.pick((0, 2)))]
 
     def _softmax(self, x: Node) -> Node:
         if not x.shape or not x.dtype.is_float:

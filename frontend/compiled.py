@@ -215,11 +215,14 @@ class Variant(Inspected):
         if now != self.packed:
             self.pack(now)
         fresh = []
+        before = [(k, table[k]) for k, *_ in self.new_outs]
         for k, dtype, shape, nbytes in self.new_outs:
             made = memory.allocate(nbytes)
             table[k] = made.address
             fresh.append(result(nd.buffer(dtype, shape, made)))
         self.executable.functions[0](self.table_address, self.block_address, self.arena())
+        for k, address in before:  # where `quick` keeps its own
+            table[k] = address
         if self.executable.program.errors:
             self._check()
         for storage in self.written:
@@ -264,7 +267,11 @@ class Variant(Inspected):
         lines += [f"    table[{i}] = {names[place]}._storage.node.arg.address"
                   for i, place in self.argument_of]
         for k, (slot, _, _, nbytes) in enumerate(self.new_outs):
-            lines += [f"    m{k} = allocate({nbytes})", f"    table[{slot}] = m{k}.address"]
+            # the last call's memory again, when its result is gone
+            lines += [f"    m{k} = kept[{k}]",
+                      f"    if getrefcount(m{k}) > 3:",
+                      f"        m{k} = kept[{k}] = allocate({nbytes})",
+                      f"        table[{slot}] = m{k}.address"]
         if self.scalars:
             lines += [f"    now = [{', '.join(f'c{i}()' for i in range(len(self.scalars)))}]",
                       "    if now != variant.packed: variant.pack(now)",
@@ -295,8 +302,11 @@ class Variant(Inspected):
     def _refresh_quick(self) -> None:
         """Tells `quick` of a new binding."""
         scope = self.scope
+        kept = [memory.allocate(nbytes) for *_, nbytes in self.new_outs]
+        for (slot, *_), made in zip(self.new_outs, kept):
+            self.table[slot] = made.address
         scope |= {"table": self.table, "table_address": self.table_address, "arena": self.arena(),
-                  "block_address": self.block_address}
+                  "block_address": self.block_address, "kept": kept}
         for i, (storage, leaf, _) in enumerate(self.held):
             scope |= {f"s{i}": storage, f"l{i}": leaf}
 

@@ -7,6 +7,7 @@ itself into docs/flags.md.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ FLAGS = (
     Flag("check", False, "check the graph's laws after every pass (on in the tests)"),
     Flag("skip", "", "passes to leave out, by name, separated by commas: for bisecting"),
     Flag("device", "cpu", "the default device: cpu, cuda, reference or null"),
+    Flag("matmul", "generated", "matrix products: generated kernels, or 'blas' for the OpenBLAS in "
+                                "NumPy's wheel where operands allow"),
     Flag("num_threads", 0, "threads of the pool; 0: OMP_NUM_THREADS, else what affinity and "
                            "cgroup allow"),
     Flag("cache", "", "folder of the object cache; empty: the user's cache folder; 'off': none"),
@@ -75,6 +78,26 @@ def override(**values: Any) -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(config, name, value)
+
+
+_dumped = 0  # files written into the dump folder
+
+
+def wanted(level: int) -> bool:
+    """Will `say` at this level be heard? For texts that are costly to make."""
+    return config.debug >= level or bool(config.dump)
+
+
+def say(title: str, text: str, level: int) -> None:
+    """One stage's text: to stderr from this rung of the debug ladder on, and to the dump folder."""
+    global _dumped
+    if config.debug >= level:
+        print(f"--- {title}\n{text}", file=sys.stderr)
+    if config.dump:
+        os.makedirs(config.dump, exist_ok=True)
+        _dumped += 1
+        with open(os.path.join(config.dump, f"{_dumped:04d}_{title}.txt"), "w") as f:
+            f.write(text + "\n")
 
 
 def markdown() -> str:

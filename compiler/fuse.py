@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from flambeau.compiler import node as nd
 from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.config import config
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node, Shape, toposort
 from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, MOVEMENT, OPS, REDUCTIONS, SCANS
@@ -167,6 +168,8 @@ class _Fuser:
         if k.kind not in ("map", "rows") or any(s.home is not n and s.region for s in k.stores):
             return False
         if n.op in CONTRACTIONS:
+            if config.matmul == "blas" and any(s.value is not n for s in k.stores):
+                return False
             return k.kind == "map" and (self._adopt(k, n, "contract", n.shape, ())
                                         or self._adopt_turned(k, n))
         axes = n.arg if n.op in REDUCTIONS else (n.arg,)
@@ -376,8 +379,10 @@ def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
 def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
                before: dict[Kernel, set[Kernel]], stored: set[Node]) -> bool:
     """May k's work be done in host's loops?"""
+    if config.matmul == "blas" and "contract" in (host.kind, k.kind):
+        return False
     if not ({host.kind, k.kind} <= {"map", "rows"}
-            or (host.kind, k.kind) == ("contract", "map") and host in reads[k]):
+            or ((host.kind, k.kind) == ("contract", "map") and host in reads[k])):
         return False
     if any(s.region for s in host.stores + k.stores) or len(host.stores) + len(k.stores) > 16:
         return False

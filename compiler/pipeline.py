@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +12,7 @@ from flambeau.compiler.check import check
 from flambeau.compiler.codegen.emit import Module
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.codegen.program import Assembler
-from flambeau.compiler.config import config
+from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.empty import drop_empty
 from flambeau.compiler.kernel import Kernel, Program
 from flambeau.compiler.loop import inside_loops, merge_loops
@@ -81,12 +79,13 @@ def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None
         if name in skip:
             continue
         start = time.perf_counter()
+        before = roots
         roots = step(roots)
         if times is not None:
             times.append((name, time.perf_counter() - start))
         if config.check:
             check(roots, name)
-        if config.debug >= 3 or config.dump:
+        if wanted(3) and roots != before:
             _show(name, roots)
     return roots
 
@@ -94,21 +93,6 @@ def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None
 def _show(stage: str, roots: list[Node]) -> None:
     from flambeau.compiler import show
     say(stage, show.text(roots), 3)
-
-
-_dumped = 0
-
-
-def say(title: str, text: str, level: int) -> None:
-    """One stage's text to stderr (debug ladder) and to the dump folder."""
-    global _dumped
-    if config.debug >= level:
-        print(f"--- {title}\n{text}", file=sys.stderr)
-    if config.dump:
-        os.makedirs(config.dump, exist_ok=True)
-        _dumped += 1
-        with open(os.path.join(config.dump, f"{_dumped:04d}_{title}.txt"), "w") as f:
-            f.write(text + "\n")
 
 
 def build(request: Request, target: Target, timed: bool = False) -> tuple[Program, str]:
@@ -121,6 +105,8 @@ def build(request: Request, target: Target, timed: bool = False) -> tuple[Progra
     if config.check:
         check(request.roots, "as asked")
     roots, params, scalars = parametrise(request)
+    if wanted(3):
+        _show("as_asked", roots)
     roots = own_homes(graph_passes(roots, times))
     start = time.perf_counter()
     kernels = fuse.fuse([r for r in roots if r.size])
@@ -130,8 +116,7 @@ def build(request: Request, target: Target, timed: bool = False) -> tuple[Progra
     times.append(("generate", time.perf_counter() - start))
     program.stages = times
     say("kernels", "\n".join(f"{r.name}: {r.detail}" for r in program.kernels), 2)
-    if config.dump or config.debug >= 5:
-        say("llvm", ir, 5)
+    say("llvm", ir, 5)
     return program, ir
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flambeau.compiler import node as nd
+from flambeau.compiler.config import config
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
 
@@ -45,7 +46,7 @@ class Request:
 
     def digest(self, target: Target) -> str:
         """A stable name for the structure on this target."""
-        text = repr((self.key, target))
+        text = repr((self.key, target, config.matmul, config.skip))
         return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 

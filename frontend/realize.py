@@ -79,7 +79,7 @@ PROGRAM_LIMIT = 1024  # programs kept in memory; the oldest goes first
 def executable(request: Request) -> execute.Executable:
     """The program of a structure: from memory, from disk, or compiled now."""
     target = jit.host_target()
-    key = (request.key, target)
+    key = (request.key, target, config.matmul, config.skip)
     found = _programs.get(key)
     if found is None:
         found = execute.load(request.digest(target), lambda: compiler.build(request, target),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from flambeau.compiler import dtype as dt
+from flambeau.compiler.config import say, wanted
 from flambeau.compiler.kernel import Extern, KernelReport, Program
 from flambeau.compiler.node import Shape
 from flambeau.compiler.target import Target
@@ -151,6 +152,8 @@ def load(digest: str, build: Build, target: Target) -> Executable:
     def compiled() -> Program:
         program, ir = build()
         made.append(ir)
+        if wanted(6):
+            say("assembly", jit.assembly(ir, target), 6)
         return program
 
     found = cache.read(name)

@@ -28,6 +28,7 @@ from flambeau.compiler.codegen.emit import (
     const,
 )
 from flambeau.compiler.codegen.lower import STRIDED, Indices, Layout, Lowering, Val, lane_mask
+from flambeau.compiler.config import say, wanted
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node, Shape
@@ -74,6 +75,8 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
              ) -> tuple[str, int]:
     """Writes `void @symbol(ptr slots, i64 chunk)`; returns it and its number of chunks."""
     nest = plan(k, layout, target)
+    if wanted(4):
+        say(f"nest_{symbol}", describe(nest, k), 4)
     fn = Function(module, symbol, None, [("slots", PTR, "noalias"), ("chunk", I64, "")],
                   attributes(module, target), "internal")
     low = Lowering(target, layout, fn.entry, fn[0])
@@ -82,6 +85,20 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
     chunks = _Writer(low, nest, k, fn).write()
     fn.finish()
     return symbol, chunks
+
+
+def describe(nest: Nest, k: Kernel) -> str:
+    """The loops of a nest in words, outermost first."""
+    def spell(v: ix.Var) -> str:
+        return f"{v.extent}" + (f" by {nest.lanes} lanes" if v is nest.vec else "")
+
+    lines = [f"for {spell(v)}" for v in nest.outer]
+    for phase in nest.phases:
+        lines += [f"  for {spell(v)} (reduced)" for v in nest.inner]
+        lines += [f"    {a.op} of {a.src[0].op}" for a in phase.reductions]
+        lines += [f"    store {s.value.op} {list(s.value.shape)}" for s in phase.stores]
+        lines += [f"  store {s.value.op} {list(s.value.shape)}" for s in phase.after]
+    return "\n".join(lines)
 
 
 # -- planning --------------------------------------------------------------------------------------

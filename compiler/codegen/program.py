@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flambeau.compiler import fuse, memory
-from flambeau.compiler.codegen import nest, scatter
+from flambeau.compiler.codegen import blas, nest, scatter
 from flambeau.compiler.codegen.dense import Dense
 from flambeau.compiler.codegen.emit import (
     I1,
@@ -189,7 +189,9 @@ class Assembler:
             self.rolled[k].write(scratch)
             return
         symbol = self.symbol(k)
-        if k.kind == "contract":
+        if blas.serves(k, self.layout):
+            stages = [blas.generate(self.module, self.target, self.layout, k, symbol)]
+        elif k.kind == "contract":
             stages = [(s.symbol, s.chunks) for s in
                       self.dense[k].generate(self.module, symbol, scratch)]
         elif k.kind == "scatter":

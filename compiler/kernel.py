@@ -41,6 +41,7 @@ class Kernel:
     initial: Node | None = None
     name: str = ""
     inlined: set[Node] = field(default_factory=set)
+    backward: bool = False  # walk the outermost axis from its end (see memory.walk_back)
     turn: tuple[int, ...] | None = None  # contraction axis i is axis turn[i] of space
 
     @property

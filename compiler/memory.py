@@ -158,6 +158,17 @@ def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node]
     return _sorted(kernels, after), granted
 
 
+def walk_back(kernels: list[Kernel], granted: dict[Node, Node], l2: int) -> None:
+    """Lets updates of state walk from the end when the state is a little too big for the L2 cache.
+
+    What reads a weight first in a step begins at its start, and the update touched it last; when
+    the two walk in opposite directions, each finds in cache what the other left there.
+    """
+    for k in kernels:
+        moved = max((s.home.nbytes for s in k.stores if s.home in granted), default=0)
+        k.backward = k.kind == "map" and l2 // 4 < moved < 8 * l2
+
+
 def overwrites(k: Kernel, old: Node, stored: set[Node]) -> bool:
     """May a region write or scatter that starts from `old` happen right in old's memory?"""
     values = [s.value for s in k.stores]

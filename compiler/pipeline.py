@@ -141,6 +141,7 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     wishes = {roots[i]: params[j] for i, j in request.donate.items()
               if roots[i].nbytes == params[j].nbytes and roots[i].size}
     kernels, granted = memory.take_over(kernels, wishes, stored)
+    memory.walk_back(kernels, granted, target.l2)
     errors = _failing(kernels, request)
     layout = Layout({}, offsets, {n: i + 1 for i, (n, _) in enumerate(errors)})
     module = Module(f"program {key}", target.triple, target.data_layout)

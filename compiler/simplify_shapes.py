@@ -402,6 +402,38 @@ def put_rules(n: Node) -> Node | None:
     return None
 
 
+_TILES = 256  # pieces of a vector that are looked for
+
+
+def put_tiles(n: Node) -> Node | None:
+    """Writes that cover a vector piece by piece are its concatenation: flat parameters."""
+    if len(n.shape) != 1 or n.src[0].op not in ("put", "pad"):
+        return None
+    pieces: dict[int, Node] = {}
+    left, m = n.shape[0], n
+    while left > 0 and m.op in ("put", "pad") and len(pieces) < _TILES:
+        ((start, step),) = m.arg if m.op == "put" else m.arg[0]  # padding: the first write
+        value = m.src[-1]
+        if step != 1 or not value.size:
+            return None
+        if start not in pieces:
+            pieces[start] = value
+            left -= value.size
+        elif pieces[start].size != value.size:
+            return None
+        if m.op == "pad":
+            break
+        m = m.src[0]
+    if left:
+        return None
+    at = 0
+    for start in sorted(pieces):
+        if start != at:
+            return None
+        at += pieces[start].size
+    return N.concat([pieces[start] for start in sorted(pieces)], 0)
+
+
 # -- reductions and scans --------------------------------------------------------------------------
 
 
@@ -528,7 +560,7 @@ SHAPES: dict[str, tuple[Rule, ...]] = {
     "concat": (concat_rules,),
     "gather": (gather_of_all, gather_first),
     "scatter": (scatter_of_nothing, one_hot),
-    "put": (put_rules,),
+    "put": (put_rules, put_tiles),
     "sum": (*_REDUCE, scale_after_sum), "prod": _REDUCE, "max": _REDUCE, "min": _REDUCE,
     "argmax": (arg_of_ones,), "argmin": (arg_of_ones,),
     "cumsum": (scan_of_ones,), "cumprod": (scan_of_ones,),

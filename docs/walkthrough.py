@@ -44,8 +44,8 @@ def excerpt(text: str, limit: int = 30, width: int = 100) -> None:
 
 # %% 1. Operators record
 
-# An operator checks dtypes and shapes at once, makes one node, and computes nothing. A tensor is a
-# view over a Storage, and a Storage holds its present value as a node.
+# An operator checks dtypes and shapes at once, makes one node, and computes nothing. A tensor is
+# a view over a Storage, and a Storage holds its present value as a node.
 
 title("1. the graph that the operators made")
 rng = np.random.default_rng(0)
@@ -56,9 +56,10 @@ root = y.storage().node
 print(show.text([root]))
 
 # Sources stand before their users. The leaves are buffers: memory that the compiler never looks
-# into. relu is a choice, `where(x <= 0, 0, x)`, so NaN passes through it, and sum keeps its axes with
-# length 1 until a reshape drops them. A broadcast is a node too (`expand`), so that elementwise
-# operands always agree in shape and no later stage has to think about broadcasting again.
+# into. relu is a choice, `where(x <= 0, 0, x)`, so NaN passes through it, and sum keeps its axes
+# with length 1 until a reshape drops them. A broadcast is a node too (`expand`), so that
+# elementwise operands always agree in shape and no later stage has to think about broadcasting
+# again.
 
 # Nodes are interned. Asking twice for the same expression gives the same object, so a common
 # subexpression vanishes at birth and every later stage may compare with `is`.
@@ -76,8 +77,8 @@ except ValueError as error:
 # %% 2. A graph as a question
 
 # `prepare` numbers the graph. Buffers become leaves 0, 1, ...; what is left (ops, dtypes, shapes,
-# args, and who reads whom) is the structural key. No addresses and no values are in it, so the next
-# batch of the same shape asks the same question.
+# args, and who reads whom) is the structural key. No addresses and no values are in it, so the
+# next batch of the same shape asks the same question.
 
 title("2. the request and its key")
 request = prepare([root])
@@ -85,8 +86,8 @@ for row in request.key[0]:
     print(row)
 print("leaves:", request.leaves)
 
-# Python numbers are arguments too, so a changed learning rate is not a changed program. 0, 1, -1 and
-# 2 are the exception: they are constants, because algebra can use them.
+# Python numbers are arguments too, so a changed learning rate is not a changed program. 0, 1, -1
+# and 2 are the exception: they are constants, because algebra can use them.
 
 assert prepare([(a * 0.3).storage().node]).key == prepare([(a * 0.7).storage().node]).key
 assert prepare([(a * 1).storage().node]).key != prepare([(a * 0.7).storage().node]).key
@@ -106,9 +107,10 @@ for name, step in pipeline.PASSES:
         print(show.text(changed))
     roots = changed
 
-# Only split_reductions had something to say. 60,000 elements are one sum of many, and many threads
-# want to share it, so it is cut into blocks of at most 16,384 elements whose sums are added by a
-# second reduction. The cut depends on the shape alone: one thread or sixty give the same bits.
+# Only split_reductions had something to say. 60,000 elements are one sum of many, and many
+# threads want to share it, so it is cut into blocks of at most 16,384 elements whose sums are
+# added by a second reduction. The cut depends on the shape alone: one thread or sixty give the
+# same bits.
 
 blocks = [n for n in nd.toposort(roots) if n.op == "sum"]
 assert len(blocks) == 3
@@ -127,8 +129,8 @@ assert "div" not in {n.op for n in nd.toposort([stable])}
 # %% 4. Kernels
 
 # `fuse` walks from the roots down. A root must be stored, so it starts a kernel; a cheap node is
-# computed inside every kernel that reads it; a reduction joins its one reader where that reader walks
-# the same space. What comes out is a list of kernels in an order in which they may run.
+# computed inside every kernel that reads it; a reduction joins its one reader where that reader
+# walks the same space. What comes out is a list of kernels in an order in which they may run.
 
 title("4. kernels: what is computed together")
 kernels = fuse.fuse(roots)
@@ -137,18 +139,18 @@ for k in kernels:
     print(f"{k.kind} over {k.space}, reducing axes {k.axes}: {', '.join(inside)}")
     print("    stores", ", ".join(map(repr, k.homes)))
 
-# The product, the addition and relu are never in memory: they live in the registers of the loop that
-# adds them up. The same two chains of arithmetic appear twice, once for the whole blocks and once
-# for the rows that are left: cheap work is repeated rather than stored.
+# The product, the addition and relu are never in memory: they live in the registers of the loop
+# that adds them up. The same two chains of arithmetic appear twice, once for the whole blocks and
+# once for the rows that are left: cheap work is repeated rather than stored.
 
 assert all("mul" in {n.op for n in k.inlined} for k in kernels if len(k.axes) == 2)
 
 
 # %% 5. Index maps
 
-# A view costs nothing because it is arithmetic on indices. An Index is a constant plus multiples of
-# loop variables; a reshape is flatten-then-split, and the split's quotients vanish whenever the
-# ranges of the variables prove them away.
+# A view costs nothing because it is arithmetic on indices. An Index is a constant plus multiples
+# of loop variables; a reshape is flatten-then-split, and the split's quotients vanish whenever
+# the ranges of the variables prove them away.
 
 
 def spell(index: ix.Index) -> str:
@@ -182,9 +184,10 @@ assert not any(isinstance(atom, ix.Quotient)
 
 # %% 6. The plan of a nest
 
-# Neighbouring axes that every access walks as if they were one become one; one variable is the vector
-# variable; the rest are outer loops, which threads share, and inner loops along the reduced axes. A
-# "rows" kernel has phases: one walk along the inner axes for each round of reductions.
+# Neighbouring axes that every access walks as if they were one become one; one variable is the
+# vector variable; the rest are outer loops, which threads share, and inner loops along the
+# reduced axes. A "rows" kernel has phases: one walk along the inner axes for each round of
+# reductions.
 
 title("6. the nest of each kernel")
 target = jit.host_target()
@@ -196,16 +199,16 @@ for k in kernels:
     print(f"{k.space}: loops {', '.join(loops)}; {plan.lanes} lanes along "
           f"{plan.vec.extent if plan.vec else 'nothing'}; {len(plan.phases)} phase")
 
-# 81 rows of 200 columns have become one walk of 16,200 elements. The lanes are those of this machine's
-# registers, several registers wide where the arithmetic is light.
+# 81 rows of 200 columns have become one walk of 16,200 elements. The lanes are those of this
+# machine's registers, several registers wide where the arithmetic is light.
 
 assert plan.inner[0].extent == 57 * 200
 
 
 # %% 7. LLVM IR
 
-# A nest is written as text by codegen/emit.py. Vectors are explicit: no auto-vectoriser has to find
-# them. Loop-invariant work is written straight into the loop where its operands are known.
+# A nest is written as text by codegen/emit.py. Vectors are explicit: no auto-vectoriser has to
+# find them. Loop-invariant work is written straight into the loop where its operands are known.
 
 title("7. LLVM IR of the first kernel, up to the end of its inner loop")
 program, ir = pipeline.build(request, target)
@@ -213,6 +216,10 @@ first = program.kernels[0].name
 body = ir[ir.index(f"@{first}("):]
 excerpt("define internal void " + body[:body.index("\nlatch", body.index("fmul"))])
 
+# `chunk` says which part of the work this call is. The entry calls a small kernel directly, with
+# chunk 0, and hands a large one to `fb_parallel`, whose threads claim chunk after chunk. How much
+# work a chunk is depends on the kernel and never on the number of threads.
+#
 # No line of it says nnan, ninf or reassoc. A sum's order is the program's order.
 
 assert not {"nnan", "ninf", "reassoc", "fast"} & set(ir.split())
@@ -222,15 +229,17 @@ assert not {"nnan", "ninf", "reassoc", "fast"} & set(ir.split())
 
 title("8. the same loop as assembly for this machine")
 code = jit.assembly(ir, target).splitlines()
-places = {line.split(":")[0]: i for i, line in enumerate(code) if ":" in line and line[0] not in " \t"}
-start = next(i for label, i in places.items() if label.lstrip("_") == first)
-jumps = [(places[line.split()[-1]], i) for i, line in enumerate(code[start:], start)
-         if line.split() and line.split()[-1] in places]
+labels = {line.split(":")[0]: i for i, line in enumerate(code)
+          if ":" in line and not line[0].isspace()}
+start = next(i for label, i in labels.items() if label.lstrip("_") == first)
+jumps = [(labels[line.split()[-1]], i) for i, line in enumerate(code[start:], start)
+         if line.split() and line.split()[-1] in labels]
 head, end = next(((at, i) for at, i in jumps if start < at < i), (start, start + 20))  # goes back
 excerpt("\n".join(code[head:end + 1]))
 
-# The constant 1 and the zero of relu are in registers before the loop; multiplication and addition have
-# become one instruction where the processor has it (the flag `contract` allows that and no more).
+# The constant 1 and the zero of relu are in registers before the loop; multiplication and
+# addition have become one instruction where the processor has it (the flag `contract` allows that
+# and no more).
 
 
 # %% 9. The memory plan
@@ -276,6 +285,7 @@ with tempfile.TemporaryDirectory() as folder, override(cache=folder):
 # `float(y)` does all of the above behind one door, frontend/realize.py. Afterwards y's node is a
 # buffer leaf and the old graph is garbage. `sync_report` knows the line that asked.
 
+fb.sync_report(reset=True)
 assert float(y) == by_hand
 assert y.storage().node.op == "buffer"
 print("\n" + str(fb.sync_report()).splitlines()[0].split("/")[-1])
@@ -284,8 +294,8 @@ print("\n" + str(fb.sync_report()).splitlines()[0].split("/")[-1])
 # %% 11. A training step
 
 # Loss, gradients and updates are asked for together, so they are one graph and one native call.
-# Differentiation is one more transformation of graphs (compiler/differentiate.py): it happens while
-# the function is recorded, and its result is compiled like any other expression.
+# Differentiation is one more transformation of graphs (compiler/differentiate.py): it happens
+# while the function is recorded, and its result is compiled like any other expression.
 
 title("11. a training step")
 fb.manual_seed(1)
@@ -310,17 +320,19 @@ losses = [float(train(x, labels)) for _ in range(5)]
 excerpt(train.explain(), 40)
 assert losses == sorted(losses, reverse=True)
 
-# Read the names. The hidden layer's product, bias and tanh are one kernel. The scores' bias, the
-# softmax, the loss and the loss's gradient are one walk over rows. The last kernels are what training
-# is about: a weight's gradient never exists in memory, its contraction's epilogue is the update
-# itself (`dot ... mul ... sub`), and the result goes where the old weight was.
+# Read the names. The hidden layer's product, bias and tanh are one kernel. The softmax of the
+# scores and the gradient of the loss by them are one walk over rows. The contractions at the end
+# are what training is about: a weight's gradient never exists in memory, since its epilogue is
+# the update itself (`dot ... mul ... sub`), and the result goes where the old weight was.
 
 report = train.last.executable.program
-updates = [k for k in report.kernels if k.kind == "contract" and k.name.endswith(("10x32", "32x64"))]
-assert all({"dot", "mul", "sub"} <= set(k.name.split("_")) for k in updates) and len(updates) == 2
+updates = [k for k in report.kernels if k.name.endswith(("_1x10x32", "_1x32x64"))]
+assert [k.kind for k in updates] == ["contract"] * 2
+assert all({"dot", "mul", "sub"} <= set(k.name.split("_")) for k in updates)
+assert any({"exp", "eq", "where"} <= set(k.detail.split(", ")) for k in report.kernels)
 
-# That is donation: nobody but the storage held the old weight, so its memory is reused. Where somebody
-# does (here a NumPy array), the old values stay what they were and the weight moves.
+# That is donation: nobody but the storage held the old weight, so its memory is reused. Where
+# somebody does (here a NumPy array), the old values stay what they were and the weight moves.
 
 weight = net.modules[0].weight
 before = weight.storage().leaf.arg.address
@@ -332,8 +344,8 @@ train(x, labels)
 assert weight.storage().leaf.arg.address != before and (held == kept).all()
 print("\noutputs that took over an input:", report.alias)
 
-# A new learning rate is a new argument of the same program. A new batch size is a new shape, and a new
-# shape is a new program: shapes are specialised.
+# A new learning rate is a new argument of the same program. A new batch size is a new shape, and
+# a new shape is a new program: shapes are specialised.
 
 optimizer.param_groups[0]["lr"] = 0.01
 train(x, labels)
@@ -345,9 +357,9 @@ print("second program because of", train.last.reason)
 
 # %% 12. A rolled loop
 
-# A scan's body is recorded once, over leaves that stand for the carry and one row. It becomes one node
-# whose arg is the body's graph, and one native loop around the body's kernels; its length is a number
-# in that loop.
+# A scan's body is recorded once, over leaves that stand for the carry and one row. It becomes one
+# node whose arg is the body's graph, and one native loop around the body's kernels; its length is
+# a number in that loop.
 
 title("12. a scan and its gradient")
 w = fb.tensor(0.3 * rng.standard_normal((5, 5)).astype(np.float32))
@@ -369,9 +381,10 @@ print(show.text([value]))
 print("\n-- its body")
 print(show.text(loop.arg.results))
 
-# w does not change from step to step, so it is no part of the body: it came in as an invariant. The
-# gradient is a second scan, walking back over saved carries. The forward scan that saves them is a
-# loop over the same sources as the forward scan that gives the value, and merge_loops joins the two.
+# w does not change from step to step, so it is no part of the body: it came in as an invariant.
+# The gradient is a second scan, walking back over saved carries. The forward scan that saves them
+# is a loop over the same sources as the forward scan that gives the value, and merge_loops joins
+# the two.
 
 both = fb.value_and_grad(run)(w, h0, rows)
 roots = [t.storage().node for t in both]
@@ -381,8 +394,9 @@ def count(roots: list[nd.Node]) -> int:
     return sum(n.op == "loop" for n in nd.toposort(roots))
 
 
-print(f"\nloops as recorded: {count(roots)}, after merge_loops: {count(pipeline.merge_loops(roots))}")
-assert (count(roots), count(pipeline.merge_loops(roots))) == (3, 2)
+merged = pipeline.merge_loops(roots)
+print(f"\nloops as recorded: {count(roots)}, after merge_loops: {count(merged)}")
+assert (count(roots), count(merged)) == (3, 2)
 
 # The length of the loop is not in the size of the code, and so hardly in the time to compile it.
 
@@ -395,7 +409,7 @@ with override(cache="off"):
         print(f"{steps} steps: {len(compiled.last.executable.program.kernels)} kernels,",
               f"{1e3 * (time.perf_counter() - begin):.0f} ms to record, compile and run")
 
-# That is the tour. docs/compiler.md gives the order to read the sources in; docs/decisions.md says why
-# they are as they are.
+# That is the tour. docs/compiler.md gives the order to read the sources in; docs/decisions.md
+# says why they are as they are.
 
 print(f"\ndone; flags in force: debug={config.debug}, check={config.check}")

@@ -81,8 +81,13 @@ def accumulate(leaf: Tensor, n: Node, keep: bool = False) -> None:
     if old is None:
         leaf.grad = result(n, keep, leaf._storage.device)
         return
-    before = old._storage.node if old._view is None else read(old)
-    write(old, n if N.is_const(before, 0) else N.elementwise("add", before, n), keep)
+    storage = old._storage
+    before = storage.node if old._view is None else read(old)
+    if not N.is_const(before, 0):
+        n = N.elementwise("add", before, n)
+        if old._view is None:  # a sum of several passes: computed with the next values
+            door.along.add(storage)
+    write(old, n, keep)
 
 
 Tensor.backward = backward  # type: ignore[attr-defined]
@@ -310,7 +315,7 @@ def hessian(fn: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
 
 def settle(tensors: Sequence[Tensor]) -> None:
     """Computes what is due, and `tensors` if they are still expressions; nothing while tracing."""
-    if not tracing._active:
+    if not tracing.active():
         door.due.update([t._storage for t in tensors if t._storage.leaf is None])
         door.settle()
 

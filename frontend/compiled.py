@@ -22,12 +22,13 @@ from flambeau.compiler.request import prepare
 from flambeau.runtime import execute, memory
 
 from . import realize as door
+from . import tracing
 from .creation import asarray
 from .inspecting import Inspected
 from .random import Draw
 from .storage import Storage
-from .tensor import Tensor, default_dtype, leaves, read, result
-from .tracing import Trace
+from .tensor import Tensor, check_writable, default_dtype, leaves, no_grad, read, result, write
+from .tracing import Trace, recorders
 from .trees import flatten, unflatten
 
 
@@ -47,6 +48,10 @@ class Argument:
                            "that asks for values (bool, float, print, numpy) while it is traced; "
                            "use fb.where or fb.while_loop, or leave the question outside")
 
+    def array(self, *_: Any, **__: Any) -> Any:
+        """There is none: raises RuntimeError."""
+        return self.address
+
     def __repr__(self) -> str:
         return f"argument {self.number}"
 
@@ -55,13 +60,15 @@ class Variant(Inspected):
     """One signature of a compiled function: its program and where its leaves come from."""
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-                 name: str) -> None:
+                 name: str, turns: Any = None) -> None:
         start = time.perf_counter()
         self.name = name
         self.places: list[int] = []  # tensor arguments, by position among args + kwargs values
         self.numbers: list[tuple[int, nd.Scalar]] = []
         with Trace() as trace:
             stand_ins = self._stand_ins((*args, *kwargs.values()))
+            given = [(i, t, t._storage.node) for i, t in enumerate(stand_ins)
+                     if isinstance(t, Tensor)]
             positional = stand_ins[:len(args)]
             named = dict(zip(kwargs, stand_ins[len(args):]))
             try:
@@ -69,10 +76,17 @@ class Variant(Inspected):
                 outputs: list[Tensor] = []
                 self.spec = flatten(outcome, outputs)
                 wanted = [read(t) for t in outputs]
+                changed = [(i, t._storage.node) for i, t, old in given
+                           if t._storage.node is not old]
+                self.given_back = [i for i, _ in changed]  # arguments that the function writes
+                wanted += [n for _, n in changed]
             finally:
                 fresh = trace.restore()
                 _drop_gradients(trace)
         self._plan(trace, wanted, fresh, (*args, *kwargs.values()))
+        # calls that change something take turns; others that meet go the long way
+        self.changes = bool(self.written or self.given_back)
+        self.lock = turns if turns is not None and self.changes else threading.RLock()
         self.seconds = time.perf_counter() - start
 
     def _stand_ins(self, values: tuple[Any, ...]) -> list[Any]:
@@ -124,11 +138,12 @@ class Variant(Inspected):
         self.donated = {j for j in self.alias if j >= 0}
         self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
         self.scalars = [s.arg for s in request.scalars]
+        number_of = {id(scalar): i for i, scalar in self.numbers}
+        self.scalar_places = [number_of.get(id(s), -1) for s in self.scalars]
         self.new_outs = [(len(self.sources) + k, *out) for k, out in enumerate(self.outs)
                          if self.alias[k] < 0]
         number = {k: i for i, (k, *_) in enumerate(self.new_outs)}
         self.fresh_places = [number.get(len(self.sources) + p, -1) for p in self.result_places]
-        self.lock = threading.Lock()
         self.bound = False
         self.values = values
         self.quick: Callable[..., Any] | None = None
@@ -143,6 +158,10 @@ class Variant(Inspected):
 
     def run(self, values: tuple[Any, ...]) -> Any:
         """Calls the program on concrete arguments."""
+        if self.changes:
+            with self.lock:
+                return self._again(values) if self.bound and self._still_bound() else (
+                    self._anew(values))
         if self.bound and self.lock.acquire(blocking=False):
             try:
                 if self._still_bound():
@@ -157,13 +176,18 @@ class Variant(Inspected):
         made = self.allocate(leaves)
         try:
             self.executable.run([leaf.arg.address for leaf in leaves],
-                                [b.address for b in made], [s.current() for s in self.scalars])
+                                [b.address for b in made], self._numbers(values))
         except execute.ProgramError as error:
             raise door.located(error, self.request) from None
-        found = self.deliver(made)
+        found = self.deliver(made, values)
         del leaves
         self._bind(made)
         return found
+
+    def _numbers(self, values: tuple[Any, ...]) -> list[float | int | bool]:
+        """The run-time numbers of a call."""
+        return [s.current() if i < 0 else values[i]
+                for i, s in zip(self.scalar_places, self.scalars)]
 
     def _bind(self, made: list[Any]) -> None:
         """Keeps the table of addresses for the next call, which will find the same state."""
@@ -194,24 +218,30 @@ class Variant(Inspected):
 
     def _still_bound(self) -> bool:
         """Is all state where the last call left it, and nobody else looking at it?"""
+        alone = HELD if self.quick is None else HELD + 1
         for storage, leaf, donated in self.held:
             if storage.node is not leaf or (donated and (
-                    getrefcount(leaf) > HELD or leaf.arg.exported)):
-                self.bound = False
+                    getrefcount(leaf) > alone or leaf.arg.exported)):
+                self._unbind()
                 return False
         return True
+
+    def _unbind(self) -> None:
+        """Forgets the state's leaves, so that the long way finds who else holds them."""
+        self.bound = False
+        for i in range(len(self.held)):
+            self.scope[f"l{i}"] = None
+        self.held = []
 
     def _again(self, values: tuple[Any, ...]) -> Any:
         """The short way: new arguments in the old table."""
         table = self.table
-        for place, scalar in self.numbers:
-            scalar.value = values[place]
         keep = []
         for i, place in self.argument_of:
             leaf = _leaf(values[place])
             keep.append(leaf)
             table[i] = leaf.arg.address
-        now = [s.current() for s in self.scalars]
+        now = self._numbers(values)
         if now != self.packed:
             self.pack(now)
         fresh = []
@@ -227,7 +257,10 @@ class Variant(Inspected):
             self._check()
         for storage in self.written:
             storage.version += 1
-        return unflatten(self.spec, [fresh[p] for p in self.fresh_places])
+        found = [fresh[p] for p in self.fresh_places]
+        if self.given_back:
+            self._give_back(values, [t._storage.node for t in found])
+        return unflatten(self.spec, found)
 
     def arena(self) -> int | None:
         """Working memory for a call under the lock."""
@@ -253,7 +286,7 @@ class Variant(Inspected):
         `self.scope`, where a new binding puts new leaves and a new table.
         """
         tensors = all(isinstance(v, Tensor) and not v.requires_grad for v in values)
-        if not tensors or any(p < 0 for p in self.fresh_places):
+        if not tensors or self.given_back or any(p < 0 for p in self.fresh_places):
             return
         names = [f"t{i}" for i in range(len(values))]
         tests = [f"type({n}) is not Tensor or {n}.shape != shape{i} or {n}.dtype is not dtype{i} "
@@ -269,7 +302,7 @@ class Variant(Inspected):
         for k, (slot, _, _, nbytes) in enumerate(self.new_outs):
             # the last call's memory again, when its result is gone
             lines += [f"    m{k} = kept[{k}]",
-                      f"    if getrefcount(m{k}) > 3:",
+                      f"    if getrefcount(m{k}) > OWNED:",
                       f"        m{k} = kept[{k}] = allocate({nbytes})",
                       f"        table[{slot}] = m{k}.address"]
         if self.scalars:
@@ -289,7 +322,8 @@ class Variant(Inspected):
             "Tensor": Tensor, "allocate": memory.allocate, "call": self.executable.functions[0],
             "acquire": self.lock.acquire, "release": self.lock.release, "result": result,
             "buffer": nd.buffer, "unflatten": unflatten, "spec": self.spec, "variant": self,
-            "check": self._check, "getrefcount": getrefcount, "HELD_IN_SCOPE": HELD_IN_SCOPE}
+            "check": self._check, "getrefcount": getrefcount, "OWNED": OWNED,
+            "HELD_IN_SCOPE": HELD_IN_SCOPE}
         for i, v in enumerate(values):
             scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}
         scope |= {f"w{i}": storage for i, storage in enumerate(self.written)}
@@ -341,20 +375,47 @@ class Variant(Inspected):
         return [leaves[alias].arg if alias >= 0 else memory.allocate(nbytes)
                 for (_, _, nbytes), alias in zip(self.outs, self.alias)]
 
-    def deliver(self, made: list[Any]) -> Any:
-        """Hands outputs to the state's storages and to new tensors."""
+    def deliver(self, made: list[Any], values: tuple[Any, ...] = ()) -> Any:
+        """Hands outputs to the state's storages, to written arguments and to new tensors."""
         fresh = [nd.buffer(dtype, shape, b) for (dtype, shape, _), b in zip(self.outs, made)]
         for storage, place in zip(self.written, self.state_places):
-            storage.node = fresh[place]
-            storage.version += 1
-        return unflatten(self.spec, [result(fresh[place]) for place in self.result_places])
+            leaf = fresh[place]
+            if storage.shared is not None and storage.shared.ctypes.data != leaf.arg.address:
+                door.write_shared(storage, leaf)
+            else:
+                storage.node = leaf
+                storage.version += 1
+        found = [fresh[place] for place in self.result_places]
+        if values and self.given_back:
+            self._give_back(values, found)
+        return unflatten(self.spec, [result(n) for n in found])
+
+    def _give_back(self, values: tuple[Any, ...], results: list[Node]) -> None:
+        """Stores what the function wrote into its arguments; those are the last results."""
+        for i, n in zip(self.given_back, results[-len(self.given_back):]):
+            with no_grad():
+                check_writable(self.name, values[i])
+                write(values[i], n)
 
 
-# references to a state's leaf when only its storage holds it: the storage, the local variable
-# and the argument of getrefcount; and one more while a binding holds it too
-OWNED = 3
-HELD = 4
-HELD_IN_SCOPE = 5  # held by the storage, the binding, quick's globals, its stack, the argument
+def _count_local() -> int:
+    """What getrefcount says of a local variable's object that one other place holds."""
+    place = [object()]
+    local = place[0]
+    return getrefcount(local)
+
+
+def _count_global() -> int:
+    """What getrefcount says of a global variable's object that nothing else holds."""
+    return getrefcount(_alone)
+
+
+_alone = object()
+
+# references to a state's leaf when nobody but us looks at it, as this Python counts them
+OWNED = _count_local()  # held by the storage
+HELD = OWNED + 1  # and by a binding; and by quick's globals, where there is a quick
+HELD_IN_SCOPE = _count_global() + 2  # the same, asked by quick: its globals, storage, binding
 
 
 def _drop_gradients(trace: Trace) -> None:
@@ -384,6 +445,24 @@ def _leaf(t: Tensor) -> Node:
     return leaf
 
 
+class _Same:
+    """An argument that cannot be hashed, as a key: equal only to itself, and kept alive."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __repr__(self) -> str:
+        return f"{type(self.value).__name__} object"
+
+
 def _signature(v: Any) -> Any:
     if isinstance(v, Tensor):
         return (v.dtype.rank, v.shape, v.requires_grad)
@@ -392,8 +471,31 @@ def _signature(v: Any) -> Any:
     try:
         hash(v)
     except TypeError:
-        return ("object", id(v))
+        return _Same(v)
     return (type(v), v)
+
+
+_NESTS = (tuple, list, dict)
+
+
+def _ends(v: Any, found: list[Any]) -> Any:
+    """The shape of a nest of tuples, lists and dicts, hashable; its ends are appended to found."""
+    if isinstance(v, tuple | list):
+        return type(v), tuple([_ends(e, found) for e in v])
+    if isinstance(v, dict):
+        return dict, tuple(v), tuple([_ends(e, found) for e in v.values()])
+    found.append(v)
+    return None
+
+
+def _nest(spec: Any, ends: Any) -> Any:
+    """`_ends` undone; ends is an iterator."""
+    if spec is None:
+        return next(ends)
+    if spec[0] is dict:
+        return dict(zip(spec[1], [_nest(e, ends) for e in spec[2]]))
+    items = [_nest(e, ends) for e in spec[1]]
+    return spec[0](*items) if hasattr(spec[0], "_fields") else spec[0](items)
 
 
 class Compiled:
@@ -407,14 +509,20 @@ class Compiled:
         self.last: Variant | None = None
         self.quick: Callable[..., Any] | None = None  # of the latest variant
         self.arity = 0
+        self.turns = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if recorders and tracing.recording():  # inside another compiled function: part of it
+            return self.fn(*map(_from_array, args), **{k: _from_array(v)
+                                                       for k, v in kwargs.items()})
         if self.quick is not None and not kwargs and len(args) == self.arity:
             found = self.quick(*args)
             if found is not NotImplemented:
                 return found
         values = (*args, *kwargs.values()) if kwargs else args
-        if any(isinstance(v, np.ndarray) for v in values):
+        if any(isinstance(v, _NESTS) for v in values):
+            return self._on_nests(args, kwargs)
+        if any(isinstance(v, np.ndarray | np.generic) for v in values):
             args = tuple(map(_from_array, args))
             kwargs = {k: _from_array(v) for k, v in kwargs.items()}
             values = (*args, *kwargs.values())
@@ -424,13 +532,26 @@ class Compiled:
             self.quick, self.arity = variant.quick, len(args)
         return found
 
-    def variant(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Variant:
+    def _on_nests(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call with tuples, lists or dicts among its arguments: their ends are arguments."""
+        ends: list[Any] = []
+        spec = _ends((args, kwargs), ends)
+        values = tuple(map(_from_array, ends))
+
+        def fn(*values: Any) -> Any:
+            given, named = _nest(spec, iter(values))
+            return self.fn(*given, **named)
+
+        return self.variant(values, {}, fn, spec).run(values)
+
+    def variant(self, args: tuple[Any, ...], kwargs: dict[str, Any],
+                fn: Callable[..., Any] | None = None, spec: Any = None) -> Variant:
         """The program for these arguments' signature; traced and compiled when new."""
         values = (*args, *kwargs.values()) if kwargs else args
-        key = (tuple(map(_signature, values)), tuple(kwargs))
+        key = (tuple(map(_signature, values)), tuple(kwargs), spec)
         found = self.variants.get(key)
         if found is None:
-            found = Variant(self.fn, args, kwargs, self.name)
+            found = Variant(fn or self.fn, args, kwargs, self.name, self.turns)
             found.reason = self._reason(key)
             self.variants[key] = found
         self.last = found
@@ -485,16 +606,17 @@ def _word(signature: Any) -> str:
 
 
 def _from_array(v: Any) -> Any:
-    return asarray(v) if isinstance(v, np.ndarray) else v
+    return asarray(v) if isinstance(v, np.ndarray | np.generic) else v
 
 
 def compile(fn: Callable[..., Any]) -> Compiled:
     """A version of `fn` that runs as one native program for each signature of its arguments.
 
     fn takes tensors (or NumPy arrays), Python floats, which become run-time numbers of the default
-    dtype, and anything else, which is part of the signature. It returns tensors in any nest of
-    tuples, lists and dicts. Tensors it writes in place or assigns to are updated. It is called once
-    a signature to record what it does, so Python side effects happen only then. Usable as a
-    decorator.
+    dtype, nests (tuples, lists, dicts) of these, and anything else, which is part of the signature.
+    It returns tensors in any nest. Tensors it writes in place or assigns to, arguments among them,
+    are updated. It is called once a signature to record what it does, so Python side effects happen
+    only then. Compiled functions may call each other; calls of one that changes state, from several
+    threads, take turns. Usable as a decorator.
     """
     return Compiled(fn)

@@ -13,6 +13,7 @@ from flambeau.compiler.node import Node
 
 from .recording import as_tensor
 from .tensor import Tensor, read, result
+from .tracing import Body
 from .trees import flatten, unflatten
 
 
@@ -24,23 +25,46 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
     same shapes and dtypes. xs: None or a nest of tensors with equal first axes; fn gets their rows.
     length: number of steps, needed when xs is None. reverse: walk from the last row to the first
     (ys keep the rows' order). fn may use other tensors; it is called once, and the loop compiles in
-    the time of one step. Differentiable. Raises ValueError when lengths or shapes disagree.
+    the time of one step. It may change the carry, the row and tensors of its own in place, but
+    none from outside. Random numbers are new in every step. Differentiable.
+    Raises ValueError when lengths or shapes disagree, RuntimeError for a write to the outside.
     """
     carry, spec = _tensors("scan", init)
     rows, row_spec = _tensors("scan", xs) if xs is not None else ([], None)
     count = _length(rows, length)
     leaves = [_leaf(t.dtype, t.shape, t.requires_grad) for t in carry]
     row_leaves = [_leaf(t.dtype, t.shape[1:], t.requires_grad) for t in rows]
-    after, ys = fn(unflatten(spec, leaves),
-                   unflatten(row_spec, row_leaves) if row_spec is not None else None)
-    carried = _results("scan", after, carry, spec)
-    stacked: list[Tensor] = []
-    y_spec = flatten(ys, stacked)
-    made = rolled.close(count, [_bare(t) for t in leaves + row_leaves], list(map(read, carry)),
-                        list(map(read, rows)), carried, list(map(read, stacked)), None, reverse)
+    bare = list(map(_bare, leaves + row_leaves))
+    with Body("scan", leaves + row_leaves) as body:
+        outcome = fn(unflatten(spec, leaves),
+                     unflatten(row_spec, row_leaves) if row_spec is not None else None)
+        if not isinstance(outcome, tuple) or len(outcome) != 2:
+            raise ValueError("scan: expected a body that gives (carry, y), got "
+                             f"{type(outcome).__name__}")
+        after, ys = outcome
+        carried = _results("scan", after, carry, spec)
+        stacked: list[Tensor] = []
+        y_spec = flatten(ys, stacked)
+        results = list(map(read, stacked))
+    start, more = _counted(body, bare, len(carry))
+    made = rolled.close(count, bare, [*map(read, carry), *start], list(map(read, rows)),
+                        [*carried, *more], results, None, reverse)
+    made = made[:len(carry)] + made[len(carry) + len(more):]
     requires = any(t.requires_grad for t in [*carry, *rows, *after_tensors(after), *stacked])
     outs = [result(n, requires and n.dtype.is_float) for n in made]
     return unflatten(spec, outs[:len(carry)]), unflatten(y_spec, outs[len(carry):])
+
+
+def _counted(body: Body, bare: list[Node], carries: int) -> tuple[list[Node], list[Node]]:
+    """A carry that numbers the steps, if the body drew random numbers: its start and its next.
+
+    Puts its leaf among `bare`, after the other carries.
+    """
+    if body.step is None:
+        return [], []
+    bare.insert(carries, body.step)
+    one = nd.const(dt.uint64, 1)
+    return [nd.const(dt.uint64, 0)], [nd.elementwise("add", body.step, one)]
 
 
 def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: Any,
@@ -48,19 +72,31 @@ def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: 
     """Runs `carry = body(carry)` while `cond(carry)` (a bool tensor of one element) holds.
 
     init: a tensor or nest of tensors whose shapes and dtypes the body keeps. limit: the most steps
-    to take; -1 for no limit. One native loop; not differentiable (use scan). Raises ValueError when
+    to take; -1 for no limit. One native loop; not differentiable (use scan): asking for a gradient
+    through it raises TypeError. Writes and random numbers as in scan. Raises ValueError when
     the body changes a shape or dtype, TypeError when the condition is not one bool.
     """
     carry, spec = _tensors("while_loop", init)
     leaves = [_leaf(t.dtype, t.shape, False) for t in carry]
-    go = as_tensor("while_loop", cond(unflatten(spec, leaves)))
+    bare = list(map(_bare, leaves))
+    with Body("while_loop", leaves) as test:
+        go = as_tensor("while_loop", cond(unflatten(spec, leaves)))
+        asked = read(go)
     if go.dtype is not dt.bool_ or go.size != 1:
         raise TypeError(f"while_loop: expected cond to give one bool, got {go.dtype.name} "
                         f"{tuple(go.shape)}")
-    carried = _results("while_loop", body(unflatten(spec, leaves)), carry, spec)
-    made = rolled.close(limit, [_bare(t) for t in leaves], list(map(read, carry)), [], carried, [],
-                        nd.reshape(read(go), ()))
-    return unflatten(spec, [result(n) for n in made])
+    for t, leaf in zip(leaves, bare):  # as they were, whatever the condition did to them
+        t._storage = result(leaf)._storage
+    with Body("while_loop", leaves) as step:
+        step.step = test.step
+        after = body(unflatten(spec, leaves))
+        carried = _results("while_loop", after, carry, spec)
+    start, more = _counted(step, bare, len(carry))
+    made = rolled.close(limit, bare, [*map(read, carry), *start], [], [*carried, *more], [],
+                        nd.reshape(asked, ()))
+    requires = any(t.requires_grad for t in [*carry, *after_tensors(after)])
+    return unflatten(spec, [result(n, requires and n.dtype.is_float)
+                            for n in made[:len(carry)]])
 
 
 def after_tensors(tree: Any) -> list[Tensor]:
@@ -97,6 +133,12 @@ class _Row:
         """There is none: raises RuntimeError."""
         raise RuntimeError("scan: expected a body that only records operations, got one that asks "
                            "for values (bool, float, print, numpy) of what changes in the loop")
+
+    exported = False
+
+    def array(self, *_: Any, **__: Any) -> Any:
+        """There is none: raises RuntimeError."""
+        return self.address
 
 
 def _leaf(dtype: dt.DType, shape: tuple[int, ...], requires: bool) -> Tensor:

@@ -2,7 +2,8 @@
 
 An element is a function of its row-major position, the number of the draw and the generator's
 seed. Each call takes the next number, so two calls differ; the same seed gives the same sequence.
-Inside a compiled function the number is an argument, which every run takes anew (`Draw`).
+Inside a compiled function the number is an argument, which every run takes anew (`Draw`); inside
+the body of a scan or while_loop every step draws anew.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .tensor import (
     result,
     write,
 )
+from .tracing import bodies
 
 _MASK = (1 << 64) - 1
 
@@ -131,8 +133,13 @@ def word_nodes(shape: Shape, generator: Generator | None, count: int) -> list[No
     """One draw: `count` (1 or 2) independent uint64 words for each element."""
     source = generator or default_generator
     index = flat_index(dt.uint64, shape)
-    draw = N.expand_to(N.node("scalar", dt.uint64, (), (), Draw(source)), shape)
-    key = N.expand_to(N.node("scalar", dt.uint64, (), (), Seed(source)), shape)
+    draw = N.node("scalar", dt.uint64, (), (), Draw(source))
+    key = N.node("scalar", dt.uint64, (), (), Seed(source))
+    for body in bodies():  # a loop draws in every step: the step's number is itself a draw
+        if body.step is None:
+            body.step = N.buffer(dt.uint64, (), body)
+        draw = N.elementwise("philox", body.step, draw, key, dtype=dt.uint64)
+    draw, key = N.expand_to(draw, shape), N.expand_to(key, shape)
     return [N.elementwise("philox", index, draw, key, dtype=dt.uint64, arg=arg)
             for arg in (None, 1)[:count]]
 

@@ -26,7 +26,7 @@ from flambeau.compiler.node import Node, Shape
 from flambeau.compiler.ops import MOVEMENT
 
 from . import realize as door
-from . import views
+from . import tracing, views
 from .storage import Storage
 from .views import Step, View
 
@@ -468,7 +468,7 @@ def write(t: Tensor, value: Node, requires: bool = False) -> Tensor:
         else:
             requires = requires or storage.requires
         value = views.write(base, view.steps, value)
-    if storage.shared is not None:
+    if storage.shared is not None and not tracing.recording():
         door.write_shared(storage, value)
     else:
         storage.node = value

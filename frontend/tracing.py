@@ -8,6 +8,8 @@ becomes a result of the compiled program. Outside a trace storages are plain slo
 from __future__ import annotations
 
 import threading
+from sys import getrefcount
+from threading import get_ident
 from typing import Any
 
 from flambeau.compiler.node import Node
@@ -33,20 +35,22 @@ class Trace:
         self.own: set[Storage] = set()  # made during the trace
         self.taken: set[Node] = set()  # leaves of state seen so far
         self.draws: list[Any] = []
+        self.thread = 0
 
     def __enter__(self) -> Trace:
         _lock.acquire()
         if _active:
             _lock.release()
-            raise RuntimeError("compile: expected a plain function, got one that compiles or runs "
-                               "a compiled function inside; call the original function instead")
+            raise RuntimeError("compile: expected a plain function, got one that looks into a "
+                               "compiled function or trains inside; do that outside")
+        self.thread = get_ident()
         _active.append(self)
-        Storage.node = property(_get, _set)  # type: ignore[assignment, misc]
+        _open(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        Storage.node = _slot  # type: ignore[misc]
         _active.pop()
+        _close()
         _lock.release()
 
     def restore(self) -> dict[Storage, Node]:
@@ -58,15 +62,66 @@ class Trace:
         return fresh
 
 
+class Body:
+    """A loop's body while it is recorded: it may write only tensors that it was given or made."""
+
+    def __init__(self, name: str, given: Iterable[Any]) -> None:
+        self.name = name
+        self.own: set[Storage] = {t._storage for t in given}
+        self.thread = 0
+        self.step: Node | None = None  # the number of the step, once something asks for it
+
+    def __enter__(self) -> Body:
+        _lock.acquire()
+        self.thread = get_ident()
+        _bodies.append(self)
+        _open(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _bodies.pop()
+        _close()
+        _lock.release()
+
+
+_bodies: list[Body] = []
+recorders: list[Trace | Body] = []  # all that are open, the innermost last
+
+
+def _open(recorder: Trace | Body) -> None:
+    """From here on reads and writes of storages pass through `_get` and `_set`."""
+    recorders.append(recorder)
+    Storage.node = property(_get, _set)  # type: ignore[assignment, misc]
+
+
+def _close() -> None:
+    recorders.pop()
+    if not recorders:
+        Storage.node = _slot  # type: ignore[misc]
+
+
 def active() -> Trace | None:
-    """The trace under way in this thread's interpreter, if any."""
-    return _active[-1] if _active else None
+    """The trace under way in this thread, if any."""
+    return _active[-1] if _active and _active[-1].thread == get_ident() else None
+
+
+def bodies() -> list[Body]:
+    """The loop bodies that this thread is recording, the innermost last."""
+    return _bodies if _bodies and _bodies[-1].thread == get_ident() else []
+
+
+def recording() -> bool:
+    """Is this thread recording a function or a loop's body?"""
+    return bool(recorders) and recorders[-1].thread == get_ident()
+
+
+OWNED = 4  # references to a leaf: its storage's, two local names and the argument of getrefcount
 
 
 def _get(s: Storage) -> Node:
-    trace = _active[-1]
+    trace = active()
     n: Node = _slot.__get__(s)
-    if s in trace.own or s in trace.seen:
+    if trace is None or s in trace.own or s in trace.seen:
         return n
     if n.op != "buffer" and n.value is None:
         trace.seen[s] = n
@@ -75,7 +130,9 @@ def _get(s: Storage) -> Node:
     leaf = n if n.op == "buffer" else n.value
     assert leaf is not None
     if not s.requires:
-        if leaf in trace.taken:  # storages born equal: each is a state of its own
+        # Storages born equal are states of their own, and a constant or an expression that was
+        # computed into this very memory must not follow the state when it changes.
+        if leaf in trace.taken or n is not leaf or getrefcount(leaf) > OWNED:
             leaf = door.copy_leaf(leaf)
         trace.taken.add(leaf)
         if n is not leaf:
@@ -87,14 +144,20 @@ def _get(s: Storage) -> Node:
 
 
 def _set(s: Storage, n: Node) -> None:
-    trace = _active[-1]
+    trace, around = active(), bodies()
     try:
         old = _slot.__get__(s)
     except AttributeError:
-        trace.own.add(s)
+        for recorder in (trace, *around):
+            if recorder is not None:
+                recorder.own.add(s)
         _slot.__set__(s, n)
         return
-    if s not in trace.own and s not in trace.written and not _installs(old, n):
+    if around and s not in around[-1].own and not _installs(old, n):
+        raise RuntimeError(f"{around[-1].name}: expected a body that changes only tensors it makes "
+                           f"itself, got an in-place write to {old.dtype.name} {old.shape} from "
+                           "outside; make it part of the carry")
+    if trace is not None and s not in trace.own and s not in trace.written and not _installs(old, n):
         _get(s)
         trace.written[s] = trace.seen[s]
     _slot.__set__(s, n)

@@ -323,6 +323,9 @@ def _lanes(nest: Nest, cost: int, itemsize: int, target: Target, reduces: bool) 
     several = 4 if cost <= 6 and reduces else 2 if cost <= 24 else 1
     while several > 1 and register * several > extent:
         several //= 2
+    while several > 1 and extent % (register * several) and extent < 64 * register and not (
+            extent % (register * several // 2)):
+        several //= 2  # no partial step beats fewer steps
     lanes = register * several
     while lanes > 2 and lanes // 2 >= extent:
         lanes //= 2
@@ -477,6 +480,8 @@ class _Writer:
 
     def _range(self, b: Block, grain: int, extent: int) -> tuple[Value, Value]:
         chunk = self.fn[1]
+        if self.k.backward:
+            chunk = b.op("sub nsw", const(I64, -(-extent // grain) - 1), chunk)
         begin = b.op("mul nsw", chunk, const(I64, grain))
         end = b.op("add nsw", begin, const(I64, grain))
         end = b.intrinsic("llvm.smin", I64, end, const(I64, extent))
@@ -487,7 +492,7 @@ class _Writer:
         extents = tuple(v.extent for v in shared)
         begin, end = self._range(b, grain, math.prod(extents))
         loop = Loop(b, begin, end, 1, [], True)
-        rest = loop.var
+        rest = self._turned(loop, begin, end, 1)
         for i, v in enumerate(shared):
             step = const(I64, math.prod(extents[i + 1:]))
             self.low.vars[v] = loop.body.op("udiv", rest, step) if i + 1 < len(shared) else rest
@@ -524,10 +529,19 @@ class _Writer:
             self._vector(b, v, begin, end, lambda body: self._outer(body, level + 1))
             return
         loop = Loop(b, begin, end, 1, [], sure)
-        self._enter(v, loop.var, loop.body)
+        at = self._turned(loop, begin, end, 1) if level == 0 else loop.var
+        self._enter(v, at, loop.body)
         self._outer(loop.body, level + 1)
         loop.finish([])
         self.low.forget(level)
+
+    def _turned(self, loop: Loop, begin: Value, end: Value, step: int) -> Value:
+        """The outermost variable's value: the counter, or its mirror image when walking back."""
+        if not self.k.backward:
+            return loop.var
+        both = loop.body.op("add nsw", begin, end)
+        last = loop.body.op("sub nsw", both, const(I64, step))
+        return loop.body.op("sub nsw", last, loop.var)
 
     def _enter(self, v: ix.Var, value: Value, body: Block) -> None:
         self.low.vars[v] = value
@@ -543,7 +557,8 @@ class _Writer:
             stop = const(I64, whole) if known else b.intrinsic(
                 "llvm.smin", I64, end, const(I64, whole))
             loop = Loop(b, begin, stop, lanes, [], known)
-            self._enter(v, loop.var, loop.body)
+            at = self._turned(loop, begin, stop, lanes) if v.level == 0 else loop.var
+            self._enter(v, at, loop.body)
             body(loop.body)
             loop.finish([])
             self.low.forget(v.level)

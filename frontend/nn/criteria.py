@@ -57,7 +57,7 @@ class Criterion(Module):
         run.finish(output)
         if self._by_hand:
             output = ByHand(_WithTarget(self, target), run).around(output)
-        if tracing._active:
+        if tracing.active():
             forget_after_trace(self)
         self._run, self.output = run, output
         return output

@@ -24,7 +24,7 @@ def checked(criterion: Any, labels: Tensor, classes: int, ignored: int | None) -
         raise TypeError(f"{criterion.label()}: expected integer labels from 0, got "
                         f"{labels.dtype.name}")
     n = N.cast(read(labels), dt.int64)
-    if not tracing._active and not labels.is_lazy:
+    if not tracing.active() and not labels.is_lazy:
         _check(criterion, labels.numpy(), classes, ignored)
         return n
     if ignored is None:

@@ -21,13 +21,13 @@ from flambeau.compiler import node as N
 from .. import realize as door
 from .. import tracing
 from ..autograd import accumulate, settle
-from ..creation import constant, tensor
+from ..creation import tensor
 from ..tensor import Tensor, as_dtype, leaves, read, result, write
 from ..training import Step
 from . import parameters as P
 from .parameters import Parameter, gradient_of
 from .running import ByHand, Run, cotangents, current, forget_after_trace
-from .tree import Tree, blame
+from .tree import PRIVATE, Tree, blame
 
 _ERRORS = (ValueError, TypeError, IndexError, RuntimeError)
 M = TypeVar("M", bound="Module")
@@ -74,7 +74,7 @@ class Module(Tree):
     def forward(self, input: Any) -> Any:
         """The output for an input: a tensor, or a table (list) of tensors."""
         outer = current.run
-        if outer is None and not tracing._active:
+        if outer is None and not tracing.active():
             if not self._ready:
                 self._prepare()
             if door.due:  # the last step's updates: its graph ends here
@@ -91,7 +91,7 @@ class Module(Tree):
             current.run = outer
         if self._by_hand:
             output = ByHand(self, run).around(output)
-        if tracing._active:
+        if tracing.active():
             forget_after_trace(self)
         self._run = run
         self.output = output
@@ -99,12 +99,18 @@ class Module(Tree):
 
     def _prepare(self) -> None:
         """Computes the parameters' first draws, all in one program apart from training's."""
-        if not tracing._active:
+        if not tracing.active():
             settle([*self.params(), *(b for _, b in self.named_buffers())])
             self._ready = True
 
-    def __call__(self, input: Any, grad_output: Any = None) -> Any:
-        """`forward`; with grad_output also `backward`: then the pair (output, grad_input)."""
+    def __call__(self, input: Any, grad_output: Any = None, *more: Any, **options: Any) -> Any:
+        """`forward`; with grad_output also `backward`: then the pair (output, grad_input).
+
+        A module that writes `forward` itself, PyTorch's way, gets all arguments there.
+        """
+        if type(self).forward is not Module.forward:
+            return self.forward(input, *(() if grad_output is None else (grad_output,)), *more,
+                                **options)
         if grad_output is None:
             return self.forward(input)
         return self.forward(input), self.backward(input, grad_output)
@@ -186,6 +192,10 @@ class Module(Tree):
     def grad_input(self, value: Any) -> None:
         self._grad_input = value
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles keep: everything but results."""
+        return {k: v for k, v in self.__dict__.items() if k not in PRIVATE or k == "_config"}
+
     def forget(self) -> None:
         """Drops output, grad_input and what backward needs, of this module alone."""
         for name in ("output", "_grad_input", "_run"):
@@ -229,18 +239,18 @@ class Module(Tree):
 
     def zero_grad_parameters(self) -> None:
         """Sets all gradients to zero."""
-        for p in self.params():
-            g = p.grad
-            if g is not None:
-                write(g, constant(g.dtype, 0, g.shape))
+        P.zero([p.grad for p in self.params() if p.grad is not None])
 
-    def update_parameters(self, learning_rate: Real) -> None:
+    def update_parameters(self, learning_rate: Any) -> None:
         """parameter -= learning_rate * gradient, for each parameter that has a gradient."""
         found = [p for p in self.params() if p.grad is not None]
         settle(found)
         rates: dict[Any, Any] = {}
         for p in found:
-            rate = rates.setdefault(p.dtype, N.scalar(p.dtype, learning_rate))
+            rate = rates.get(p.dtype)
+            if rate is None:
+                rate = rates[p.dtype] = N.scalar(p.dtype, learning_rate) if not isinstance(
+                    learning_rate, Tensor) else N.cast(read(learning_rate.detach()), p.dtype)
             assert p.grad is not None
             step = N.elementwise("mul", read(p.grad.detach()), N.expand_to(rate, p.shape))
             write(p, N.elementwise("sub", P.value_of(p), step))

@@ -13,7 +13,7 @@ from flambeau.compiler import node as N
 from .. import views
 from ..creation import constant
 from ..recording import as_tensor
-from ..tensor import Tensor, make, no_grad, read, result
+from ..tensor import Tensor, make, no_grad, read, result, write
 from ..views import View
 
 
@@ -44,6 +44,12 @@ class Parameter(Tensor):
     def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
         pass
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Parameter, (self.detach(), self.requires_grad)
+
+    def __deepcopy__(self, memo: Any) -> Parameter:
+        return Parameter(result(value_of(self), False, self.device), self.requires_grad)
+
 
 class Buffer(Tensor):
     """A tensor that a module keeps and saves but does not learn, as running statistics."""
@@ -56,12 +62,32 @@ class Buffer(Tensor):
     def __init__(self, data: Any = None) -> None:
         pass
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Buffer, (self.detach(),)
+
 
 def gradient_of(p: Tensor) -> Tensor:
     """The gradient of a parameter; zeros, from now on its gradient, when there is none yet."""
     if p.grad is None:
         p.grad = result(constant(p.dtype, 0, p.shape), False, p.device)
     return p.grad
+
+
+def zero(tensors: Sequence[Tensor]) -> None:
+    """Fills tensors with 0; views that together are a whole storage, all at once."""
+    left: dict[int, int] = {}
+    for t in tensors:
+        if t._view is not None:
+            key = id(t._storage)
+            left[key] = left.get(key, t._storage.size) - int(t.size)
+    for t in tensors:
+        whole = left.get(id(t._storage))
+        if whole is None or whole > 0:
+            write(t, constant(t.dtype, 0, t.shape))
+        elif whole == 0:
+            left[id(t._storage)] = -1  # once
+            write(make(t._storage, None, t._storage.shape),
+                  constant(t.dtype, 0, t._storage.shape))
 
 
 def value_of(t: Tensor) -> N.Node:

@@ -169,7 +169,7 @@ class ByHand:
 
 def forget_after_trace(owner: Any) -> None:
     """What a module holds from inside a traced function means nothing outside."""
-    weakref.finalize(tracing._active[-1], _forget, weakref.ref(owner)).atexit = False
+    weakref.finalize(tracing.active(), _forget, weakref.ref(owner)).atexit = False
 
 
 def _forget(owner: Any) -> None:

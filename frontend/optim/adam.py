@@ -81,7 +81,7 @@ def adam(opfunc: Evaluate, x: Tensor, config: dict[str, Any] | None = None,
         m, v = state.get("m"), state.get("v")
         m = g * (1 - beta1) if m is None else m * beta1 + g * (1 - beta1)
         v = g * g * (1 - beta2) if v is None else v * beta2 + g * g * (1 - beta2)
-        step = float(rate * (1 - beta2 ** t) ** 0.5 / (1 - beta1 ** t))
+        step = rate * ((1 - beta2 ** t) ** 0.5 / (1 - beta1 ** t))
         x.sub_(m / (v.sqrt() + config.get("epsilon", 1e-8)) * step)
         for s in (x, m, v):
             door.due.add(s._storage)

@@ -18,9 +18,9 @@ from flambeau.compiler.node import Node
 from .. import realize as door
 from .. import tracing
 from ..autograd import settle
-from ..creation import constant, tensor
+from ..creation import tensor
 from ..nn.module import Module
-from ..nn.parameters import value_of
+from ..nn.parameters import value_of, zero
 from ..tensor import Tensor, enable_grad, result, write
 
 
@@ -52,7 +52,7 @@ class Group(dict[str, Any]):
         value = self[name]
         if isinstance(value, Tensor):
             return N.cast(N.reshape(value_of(value), ()), dtype)
-        if tracing._active:
+        if tracing.active():
             return N.node("scalar", dtype, (), (), Setting(self, name))
         known = self._made.get((name, dtype))
         if known is None or known[0] != value:
@@ -156,7 +156,7 @@ class Optimizer:
     def _tensor(self, p: Tensor, name: str) -> Tensor:
         own = self.state.setdefault(id(p), {})
         if name not in own:
-            if tracing._active:
+            if tracing.active():
                 raise RuntimeError(f"{self._name}: expected {name!r} to be used from the start, "
                                    "got it first inside a compiled function; make a new optimiser "
                                    "with the new settings")
@@ -188,15 +188,16 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Drops gradients; those that are views of a flat vector become zero instead."""
+        views = []
         for group in self.param_groups:
             for p in group["params"]:
                 g = p.grad
-                if g is None:
-                    continue
-                if g._view is not None and g._view.steps:
-                    write(g, constant(g.dtype, 0, g.shape))
+                if g is not None and g._view is not None and g._view.steps:
+                    views.append(g)
                 else:
                     p.grad = None
+        if views:
+            zero(views)
 
     @property
     def lr(self) -> Any:

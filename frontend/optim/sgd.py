@@ -87,7 +87,7 @@ def sgd(opfunc: Evaluate, x: Tensor, config: dict[str, Any] | None = None,
         rate = config.get("learning_rate", 1e-3) / decay
         if config.get("learning_rates") is not None:
             g = g * config["learning_rates"]
-        x.sub_(g * float(rate))
+        x.sub_(g * rate)
         door.due.add(x._storage)
     state["eval_counter"] = count + 1
     return x, [f]

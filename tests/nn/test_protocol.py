@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -233,19 +235,19 @@ def test_flat_parameters_keep_sharing() -> None:
 
 def test_clone_copies_and_shares_by_name() -> None:
     m = net()
-    copy, twin = m.clone(), m.clone("weight", "bias")
-    assert repr(copy) == repr(m)
+    other, twin = m.clone(), m.clone("weight", "bias")
+    assert repr(other) == repr(m)
     with fb.no_grad():
         m[0].weight.fill_(7)
-    assert twin[0].weight is m[0].weight and not (copy[0].weight.numpy() == 7).any()
-    assert copy.output is None
+    assert twin[0].weight is m[0].weight and not (other[0].weight.numpy() == 7).any()
+    assert other.output is None
 
 
 def test_shared_modules_stay_shared_in_a_clone() -> None:
     layer = nn.Linear(2, 2)
-    copy = nn.Sequential(layer, layer).clone()
-    assert copy[0] is copy[1] and copy[0] is not layer
-    assert len(copy.params()) == 2
+    twin = nn.Sequential(layer, layer).clone()
+    assert twin[0] is twin[1] and twin[0] is not layer
+    assert len(twin.params()) == 2
 
 
 def test_types() -> None:
@@ -388,3 +390,89 @@ def test_criterion_by_hand() -> None:
     assert loss.item() == 2.5 and c.backward(x, fb.zeros(2)).tolist() == [5, 10]
     (loss * 2).backward()
     assert x.grad.tolist() == [10, 20]
+
+
+def test_gradients_of_several_passes_add_up_in_flat_vectors() -> None:
+    m, x = net(), data(2, 4)
+    _, grads = m.get_parameters()
+    m.zero_grad_parameters()
+    for _ in range(3):
+        m.forward(x)
+        m.backward(x, fb.ones(2, 3))
+    three = grads.numpy().copy()
+    m.zero_grad_parameters()
+    m.forward(x)
+    m.backward(x, fb.ones(2, 3))
+    np.testing.assert_allclose(three, 3 * grads.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_flat_vector_is_written_piece_by_piece_without_copies() -> None:
+    m, x = net(), data(2, 4)
+    flat, grads = m.get_parameters()
+    m.training()
+
+    def step(x: Any) -> Any:
+        m.zero_grad_parameters()
+        out = m.forward(x)
+        m.backward(x, fb.ones(2, 3))
+        flat.sub_(grads * 0.1)
+        return out.sum()
+
+    before = flat.numpy().copy()
+    fb.compile(step)(x)
+    after = flat.numpy().copy()
+    np.testing.assert_allclose(after, before - 0.1 * grads.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_pickles_hold_no_results() -> None:
+    m, x = nn.Sequential(nn.Linear(4, 2), nn.BatchNormalization(2)), data(3, 4)
+    m.evaluate().forward(x)
+    again = pickle.loads(pickle.dumps(m))
+    assert again.output is None and repr(again) == repr(m)
+    assert isinstance(again[0].weight, nn.Parameter) and again[0].weight.requires_grad
+    np.testing.assert_array_equal(again.forward(x).numpy(), m.forward(x).numpy())
+
+
+def test_a_forward_of_several_arguments() -> None:
+    class Cell(nn.Module):
+        def __init__(self) -> None:
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Any, h: Any, scale: float = 1) -> Any:
+            return (self.a(x) + self.b(h)).tanh() * scale
+
+    m, h = Cell(), data(2, 3)
+    for _ in range(3):
+        h = m(data(2, 3), h, scale=0.5)
+    h.sum().backward()
+    assert m.b.weight.grad.shape == (3, 3)
+
+
+def test_the_learning_rate_of_a_compiled_step_is_an_argument() -> None:
+    m, x = nn.Linear(2, 1), data(2, 2)
+    m.training()
+
+    @fb.compile
+    def step(x: Any, rate: float) -> Any:
+        m.zero_grad_parameters()
+        m.forward(x)
+        m.backward(x, fb.ones(2, 1))
+        m.update_parameters(rate)
+        return m.output.sum()
+
+    start = m.weight.numpy().copy()
+    step(x, 0.0)
+    np.testing.assert_array_equal(m.weight.numpy(), start)
+    step(x, 1.0)
+    np.testing.assert_allclose(m.weight.numpy(), start - x.numpy().sum(0, keepdims=True),
+                               rtol=1e-5)
+    assert len(step.variants) == 1
+
+
+def test_deep_copies() -> None:
+    m = nn.Linear(2, 2)
+    twin, p = copy.deepcopy(m), copy.deepcopy(m.weight)
+    with fb.no_grad():
+        m.weight.fill_(9)
+    assert isinstance(p, nn.Parameter) and p.requires_grad
+    assert not (p.numpy() == 9).any() and not (twin.weight.numpy() == 9).any()

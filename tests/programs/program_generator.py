@@ -200,7 +200,9 @@ class Programs:
     def _reduce(self, x: Node) -> Node:
         if x.dtype is dt.bool_:
             return nd.reduce_(self.pick(("max", "min")), x, self._axes(x))
-        return nd.reduce_(self.pick(("sum", "sum", "max", "min", "prod")), x, self._axes(x))
+        axes = self._axes(x)
+        few = not x.dtype.is_float or math.prod(x.shape[i] for i in axes) <= 40  # no overflow
+        return nd.reduce_(self.pick(("sum", "sum", "max", "min", *(["prod"] * few))), x, axes)
 
     def _sum(self, x: Node) -> Node:
         return x if x.dtype is dt.bool_ else nd.reduce_("sum", x, self._axes(x))
@@ -293,7 +295,7 @@ class Programs:
                 last = nd.reshape(nd.reduce_("max", last, axes), ())
         after = nd.cast(nd.expand_to(last, x.shape), x.dtype)
         if x.dtype.is_float:
-            after = nd.elementwise("tanh", after)
+            after = nd.elementwise("atan", after)
         index = stand_ins[1]
         step = nd.elementwise("add", index, nd.const(dt.int64, 1))
         if counting:

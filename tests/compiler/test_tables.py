@@ -1,0 +1,62 @@
+"""Every question asked of ops is a table keyed by op: each covers every op, or says why not."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from flambeau.compiler import check, simplify
+from flambeau.compiler.codegen import scalar
+from flambeau.compiler.differentiate import NONDIFFERENTIABLE, RULES, ZERO
+from flambeau.compiler.ops import ELEMENTWISE, MOVEMENT, OPS, REDUCTIONS, SCANS
+from flambeau.runtime import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES_OF_DTYPE = {"same", "float", "bits", "compare", "same1", "given"}
+NO_LAW = {"mark": "its operand's dtype and shape are all there is to say"}
+
+
+def test_rows_are_well_formed() -> None:
+    for name, row in OPS.items():
+        assert name == row.name and row.rule in RULES_OF_DTYPE and row.cost >= 1, name
+        assert row.arity >= -1 and (not row.commutative or row.arity == 2), name
+
+
+def test_code_for_every_elementwise_op() -> None:
+    assert set(scalar.EMIT) == ELEMENTWISE
+
+
+def test_derivative_of_every_op() -> None:
+    tables = (RULES, ZERO, NONDIFFERENTIABLE)
+    assert set().union(*tables) == set(OPS)
+    assert sum(map(len, tables)) == len(OPS), "an op stands in two tables"
+    assert all(isinstance(reason, str) and reason for t in (ZERO, NONDIFFERENTIABLE)
+               for reason in t.values())
+
+
+def test_numpy_meaning_of_every_op() -> None:
+    by_row = {n for n, row in OPS.items() if row.family == "elementwise" and row.numpy is not None}
+    assert by_row | set(reference.EVALUATE) == set(OPS)
+
+
+def test_law_of_every_op() -> None:
+    assert set(check._LAWS) | ELEMENTWISE | set(NO_LAW) == set(OPS)
+
+
+def test_rules_are_about_ops() -> None:
+    for table in (simplify.ALGEBRA, simplify.STABLE, simplify.SHAPES):
+        assert set(table) <= set(OPS)
+
+
+def test_traits_agree_with_numpy() -> None:
+    assert all(OPS[n].numpy is not None for n in REDUCTIONS | SCANS)
+    assert all(OPS[n].numpy is None for n in MOVEMENT)
+
+
+def test_the_page_of_ops_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("ops_table", ROOT / "docs" / "ops_table.py")
+    assert spec is not None and spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    assert set(table.FAMILIES) == {row.family for row in OPS.values()}
+    assert table.PAGE.read_text() == table.page(), "run python docs/ops_table.py"

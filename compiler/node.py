@@ -115,10 +115,12 @@ class Scalar:
     """A Python number's place in a graph; its identity is the role it plays.
 
     value: the number. A compiled function asks `current()` at every run, so that a subclass can
-    follow a number that changes (a learning rate, the count of random draws).
+    follow a number that changes (a learning rate, the count of random draws). watch: (mapping, key)
+    when the number changes only together with that entry's identity, else None.
     """
 
     __slots__ = ("value",)
+    watch: tuple[dict[str, Any], str] | None = None
 
     def __init__(self, value: float | int | bool) -> None:
         self.value = value

@@ -305,7 +305,12 @@ class Variant(Inspected):
                       f"    if getrefcount(m{k}) > OWNED:",
                       f"        m{k} = kept[{k}] = allocate({nbytes})",
                       f"        table[{slot}] = m{k}.address"]
-        if self.scalars:
+        watched = self.scalars and all(c.watch is not None for c in self.scalars)
+        if watched:
+            tests = [f"d{i}[k{i}] is not seen[{i}]" for i in range(len(self.scalars))]
+            lines += [f"    if {' or '.join(tests)}: variant.look(seen)",
+                      "    call(table_address, variant.block_address, arena)"]
+        elif self.scalars:
             lines += [f"    now = [{', '.join(f'c{i}()' for i in range(len(self.scalars)))}]",
                       "    if now != variant.packed: variant.pack(now)",
                       "    call(table_address, variant.block_address, arena)"]
@@ -328,6 +333,10 @@ class Variant(Inspected):
             scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}
         scope |= {f"w{i}": storage for i, storage in enumerate(self.written)}
         scope |= {f"c{i}": scalar.current for i, scalar in enumerate(self.scalars)}
+        if watched:
+            scope["seen"] = [None] * len(self.scalars)
+            for i, scalar in enumerate(self.scalars):
+                scope[f"d{i}"], scope[f"k{i}"] = scalar.watch
         for k, (_, dtype, shape, _) in enumerate(self.new_outs):
             scope |= {f"out_dtype{k}": dtype, f"out_shape{k}": shape}
         exec(source, scope)
@@ -344,11 +353,18 @@ class Variant(Inspected):
         for i, (storage, leaf, _) in enumerate(self.held):
             scope |= {f"s{i}": storage, f"l{i}": leaf}
 
+    def look(self, seen: list[Any]) -> None:
+        """Packs watched numbers again and notes what was seen."""
+        self.pack([s.current() for s in self.scalars])
+        seen[:] = [s.watch[0][s.watch[1]] for s in self.scalars]
+
     def pack(self, now: list[Any]) -> None:
         """Writes the scalar arguments."""
         self.block = self.executable.scalars.pack(now)
         self.block_address = ctypes.addressof(self.block)
         self.packed = now
+        if "seen" in self.scope:
+            self.scope["seen"][:] = [None] * len(self.scalars)
 
     def gather(self, values: tuple[Any, ...]) -> list[Node]:
         """The buffer leaf behind every input, state as it is now."""

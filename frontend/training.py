@@ -21,6 +21,7 @@ from .random import Draw
 from .reductions import argmax
 from .reductions import sum as sum_
 from .tensor import Tensor, no_grad
+from .tracing import recorders
 
 History = list[dict[str, float]]
 Progress = Callable[[dict[str, float]], None]
@@ -83,7 +84,12 @@ class Step:
         """One step on a batch; the loss before the update (0-d)."""
         if not self.model.is_training:
             self._mode(True)
-        return self._step(x, y)  # type: ignore[no-any-return]
+        step = self._step
+        if step.quick is not None and not recorders:  # straight to the machine code
+            loss = step.quick(x, y)
+            if loss is not NotImplemented:
+                return loss  # type: ignore[no-any-return]
+        return step(x, y)  # type: ignore[no-any-return]
 
     def fit(self, x: Any, y: Any, epochs: int = 1, batch_size: int = 32, validation: Any = None,
             shuffle: bool = True, seed: int = 0, progress: Progress | bool = False,

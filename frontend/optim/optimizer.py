@@ -36,6 +36,10 @@ class Setting(N.Scalar):
     def current(self) -> float:
         return float(self.group[self.name])
 
+    @property
+    def watch(self) -> tuple[dict[str, Any], str]:  # type: ignore[override]
+        return self.group, self.name
+
 
 class Group(dict[str, Any]):
     """Parameters that share hyperparameters: {"params": [...], "lr": 0.1, ...}.

@@ -3,7 +3,8 @@
 Run as a script it prints all texts as JSON. The tests do that in a process of its own: there no
 other test has computed a constant that these graphs also hold, and no flag of the environment is
 set. The target is a made-up machine, so the texts are the same everywhere. Kernels are listed in
-alphabetical order: where several orders are right, which one is taken may change from run to run.
+alphabetical order and the arena's size is left out: where several orders are right, which one is
+taken may change from run to run.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def text(name: str) -> str:
              "## kernels"]
     parts += sorted(f"{k.name}: {_sorted(k.detail)}; {k.chunks} chunk{'s' * (k.chunks != 1)}"
                     for k in made.kernels)
-    parts += ["", "## memory", f"arena of {made.arena_bytes} bytes, in place: "
+    parts += ["", "## memory", f"temporaries: {'some' if made.arena_bytes else 'none'}; in place: "
               + (", ".join(f"output {i} on input {a}" for i, a in enumerate(made.alias) if a >= 0)
                  or "nothing")]
     if name in IN_FULL:

@@ -18,6 +18,7 @@ from flambeau.compiler.node import Node, Shape, toposort
 from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, MOVEMENT, OPS, REDUCTIONS, SCANS
 
 ROW_LIMIT = 16384  # elements of a row that several phases may walk: it must stay in L1/L2
+LONGEST = 200  # values one kernel computes inline; beyond it LLVM's time grows too fast
 COSTLY = 8  # machine operations above which a value with several readers is stored
 
 _LEAVES = frozenset(("param", "scalar", "const", "iota"))
@@ -99,6 +100,8 @@ class _Fuser:
                 self.store(n)
         elif len(users) > 1 and n.op not in _LEAVES and self.worth_storing(n):
             self.store(n)
+        elif n.op in ELEMENTWISE and any(len(k.inlined) >= LONGEST for k in users):
+            self.store(n)  # a chain without end would make a kernel without end
         else:
             self.inside[n] = users
             for k in users:
@@ -461,6 +464,7 @@ def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
     for k in kernels:
         for h in k.homes:
             writers.setdefault(h, []).append(k)
+    place = {k: i for i, k in enumerate(kernels)}
     done: set[Kernel] = set()
     out: list[Kernel] = []
     stack = [(k, False) for k in reversed(kernels)]
@@ -473,8 +477,8 @@ def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
             out.append(k)
             continue
         stack.append((k, True))
-        for n in loads(k, stored):
-            stack.extend((w, False) for w in writers.get(n, ()) if w not in done and w is not k)
+        first = {w for n in loads(k, stored) for w in writers.get(n, ()) if w is not k} - done
+        stack.extend((w, False) for w in sorted(first, key=place.__getitem__, reverse=True))
     return out
 
 

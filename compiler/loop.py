@@ -80,6 +80,10 @@ def close(count: int, leaves: Sequence[Node], start: Sequence[Node], sequences: 
     the body reads but does not compute from them becomes an invariant, computed once outside.
     """
     roots = [*carried, *stacked, *([condition] if condition is not None else [])]
+    roots = _without_marks(roots, set(leaves))
+    carried = roots[:len(carried)]
+    stacked = roots[len(carried):len(carried) + len(stacked)]
+    condition = roots[-1] if condition is not None else None
     inside = _dependent(roots, set(leaves))
     invariants: dict[Node, None] = {}
     for n in nd.toposort(roots):
@@ -96,6 +100,18 @@ def close(count: int, leaves: Sequence[Node], start: Sequence[Node], sequences: 
                 tuple(body[:carries]), tuple(body[carries:carries + len(stacked)]),
                 body[-1] if condition is not None else None, reverse)
     return outputs(nd.node("loop", float32, (), (*start, *sequences, *invariants), loop))
+
+
+def _without_marks(roots: list[Node], leaves: set[Node]) -> list[Node]:
+    """Marks that modules leave inside a body name one run; without them equal bodies are equal.
+    Marks on what comes from outside stay, since gradients are asked for there."""
+    inside = _dependent(roots, leaves)
+    done: dict[Node, Node] = {}
+    for n in nd.toposort(roots):
+        src = tuple(done[s] for s in n.src)
+        passing = n.op == "mark" and n.arg != 0 and n in inside
+        done[n] = src[0] if passing else nd.rebuild(n, src)
+    return [done[r] for r in roots]
 
 
 def _cheap(n: Node) -> bool:

@@ -71,7 +71,7 @@ def lifetimes(kernels: list[Kernel], stored: set[Node]) -> dict[Node, tuple[int,
 
 def reads_in_place(k: Kernel, store: Store, old: Node, stored: set[Node]) -> bool:
     """Does k read `old` only at the element that `store` is about to overwrite?"""
-    if k.kind not in ("map", "rows", "scan", "contract") or store.region is not None:
+    if k.kind not in ("map", "rows", "scan", "contract"):
         return old not in loads(k, stored)
     variables = tuple(ix.of(ix.Var(i, e)) for i, e in enumerate(k.space))
     kept = tuple(ix.ZERO if i in k.axes else v for i, v in enumerate(variables))
@@ -171,9 +171,9 @@ def walk_back(kernels: list[Kernel], granted: dict[Node, Node], l2: int) -> None
 
 def overwrites(k: Kernel, old: Node, stored: set[Node]) -> bool:
     """May a region write or scatter that starts from `old` happen right in old's memory?"""
-    values = [s.value for s in k.stores]
-    if k.kind == "scatter":
-        values = list(values[0].src[1:])
+    if k.kind != "scatter":
+        return reads_in_place(k, k.stores[0], old, stored)
+    values = list(k.stores[0].value.src[1:])
     seen: set[Node] = set()
     while values:
         n = values.pop()

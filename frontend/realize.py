@@ -61,9 +61,14 @@ def compute(roots: list[Node]) -> list[Node]:
     """Buffer leaves with the values of distinct nodes."""
     if config.device == "reference":
         return [leaf_of(v, n.dtype) for v, n in zip(reference.evaluate(roots), roots)]
+    if config.device not in ("cpu", "null"):
+        raise ValueError(f"device: expected 'cpu', 'reference' or 'null', got {config.device!r}; "
+                         "'cuda' has code generation only so far")
     request = prepare(roots)
     program = executable(request)
     made = [memory.allocate(r.nbytes) for r in roots]
+    if config.device == "null":  # compiles, runs nothing
+        return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
     try:
         program.run([leaf.arg.address for leaf in request.leaves], [b.address for b in made],
                     [s.arg.value for s in request.scalars])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.compiler.dtype import DType
-from flambeau.compiler.node import Node
+from flambeau.compiler.node import Node, is_const
 
 
 class Storage:
@@ -65,7 +65,8 @@ class Storage:
         """The value is computed: `leaf` holds it. The expression stays if gradients need it."""
         if self.node is leaf:
             return
-        self.node.value = leaf
+        if not is_const(self.node):  # a constant is everybody's: nobody's memory stands for it
+            self.node.value = leaf
         if not self.requires:
             self.node = leaf
             self.version += 1

@@ -450,7 +450,8 @@ def check_writable(name: str, t: Tensor) -> None:
             "a view of a leaf that requires grad")
         raise RuntimeError(f"{name}: expected a tensor that may change in place, got {what}; "
                            "write inside `with fb.no_grad():`")
-    if views.overlaps(t.shape, t._layout()[0]):
+    expanded = any(step[0] == "expand" for step in view.steps)
+    if expanded or views.overlaps(t.shape, t._layout()[0]):
         raise ValueError(f"{name}: expected elements of their own, got an expanded view of shape "
                          f"{t.shape} whose elements share memory; clone() it first")
 

@@ -411,7 +411,9 @@ def describe(k: Kernel, symbol: str, chunks: int, dense: Dense | None,
     size = 1
     for e in k.space:
         size *= e
-    nodes = [n for n in k.inlined | set(k.anchors) if n.op in ELEMENTWISE or n in k.anchors]
+    inside = k.inlined | set(k.anchors)
+    nodes = [n for n in toposort([s.value for s in k.stores], stop=lambda m: m not in inside)
+             if n in inside and (n.op in ELEMENTWISE or n in k.anchors)]
     flops = sum(n.size if n.op in ELEMENTWISE else size for n in nodes
                 if n.op not in ("dot", "conv") and OPS[n.op].cost)
     detail = ", ".join(dict.fromkeys(n.op for n in nodes))

@@ -10,6 +10,7 @@ rate 0.01, one thread. Prints one JSON line with the best window's microseconds 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ def flambeau(sizes: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> Callable[[
 
     fb.set_num_threads(1)
     net = nn.Sequential()
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in itertools.pairwise(sizes):
         net.add(nn.Linear(a, b))
         net.add(nn.Tanh() if b != sizes[-1] else nn.LogSoftMax())
     criterion = nn.ClassNLLCriterion()
@@ -47,7 +48,7 @@ def pytorch(sizes: tuple[int, ...], x: np.ndarray, y: np.ndarray) -> Callable[[]
 
     torch.set_num_threads(1)
     layers: list[torch.nn.Module] = []
-    for a, b in zip(sizes, sizes[1:]):
+    for a, b in itertools.pairwise(sizes):
         layers.append(torch.nn.Linear(a, b))
         layers.append(torch.nn.Tanh() if b != sizes[-1] else torch.nn.LogSoftmax(-1))
     net = torch.nn.Sequential(*layers)

@@ -48,7 +48,7 @@ FLAGS = (
     Flag("cpu", "", "generate code for this LLVM processor name instead of the host's"),
     Flag("vector_bytes", 0, "widest vector register to use; 0: what the processor has"),
     Flag("data", "", "folder with data sets (idx files)"),
-    Flag("graph_nodes", 20000, "a lazy graph with more nodes than this is computed by itself"),
+    Flag("graph_nodes", 4000, "a lazy graph with more nodes than this is computed by itself"),
     Flag("graph_bytes", 1 << 30, "a lazy graph whose values would take more bytes is computed"),
 )
 

@@ -109,8 +109,7 @@ def prepare(roots: list[Node], donate: dict[Node, Node] | None = None) -> Reques
     place = {n: i for i, n in enumerate(leaves)}
     gifts = {i: place[donate[r]] for i, r in enumerate(roots)
              if donate and r in donate and donate[r] in place}
-    whole = (tuple(key), places, tuple(gifts.items()))
-    return Request(roots, order, leaves, scalars, whole, gifts)
+    return Request(roots, order, leaves, scalars, (tuple(key), places, tuple(gifts.items())), gifts)
 
 
 def _leaf(n: Node) -> Node | None:

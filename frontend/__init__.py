@@ -37,7 +37,6 @@ from .autograd import jvp as jvp
 from .autograd import value_and_grad as value_and_grad
 from .autograd import vjp as vjp
 from .compiled import compile as compile
-from .gradcheck import gradcheck as gradcheck
 from .functional import *  # noqa: F403
 from .gradcheck import gradcheck as gradcheck
 from .gradcheck import gradcheck_module as gradcheck_module

@@ -23,8 +23,10 @@ from flambeau.runtime import execute, memory
 
 from . import realize as door
 from . import tracing
+from .counting import HELD, OWNED
 from .creation import asarray
 from .inspecting import Inspected
+from .quick import refresh, written_out
 from .random import Draw
 from .storage import Storage
 from .tensor import Tensor, check_writable, default_dtype, leaves, no_grad, read, result, write
@@ -211,10 +213,10 @@ class Variant(Inspected):
             self.table, self.table_address = table, ctypes.addressof(table)
             self.held, self.packed, self.bound = held, None, True
             if self.values is not None:
-                self._make_quick(self.values)
+                self.quick, self.scope = written_out(self, self.values)
                 self.values = None
             if self.quick is not None:
-                self._refresh_quick()
+                refresh(self)
 
     def _still_bound(self) -> bool:
         """Is all state where the last call left it, and nobody else looking at it?"""
@@ -254,7 +256,7 @@ class Variant(Inspected):
         for k, address in before:  # where `quick` keeps its own
             table[k] = address
         if self.executable.program.errors:
-            self._check()
+            self.check()
         for storage in self.written:
             storage.version += 1
         found = [fresh[p] for p in self.fresh_places]
@@ -271,87 +273,12 @@ class Variant(Inspected):
             self.arena_buffer = memory.allocate(nbytes)
         return self.arena_buffer.address
 
-    def _check(self) -> None:
+    def check(self) -> None:
         status = int.from_bytes(self.block.raw[:8], "little")
         if status:
             self.block[:8] = bytes(8)
             error = execute.ProgramError(*self.executable.program.errors[status - 1])
             raise door.located(error, self.request)
-
-    def _make_quick(self, values: tuple[Any, ...]) -> None:
-        """Writes `quick`: the bound call with all its loops and look-ups written out.
-
-        It serves plain computed tensors of this signature while all state is where it was left,
-        and gives NotImplemented when the arguments or the state need the long way. Its globals are
-        `self.scope`, where a new binding puts new leaves and a new table.
-        """
-        tensors = all(isinstance(v, Tensor) and not v.requires_grad for v in values)
-        if not tensors or self.given_back or any(p < 0 for p in self.fresh_places):
-            return
-        names = [f"t{i}" for i in range(len(values))]
-        tests = [f"type({n}) is not Tensor or {n}.shape != shape{i} or {n}.dtype is not dtype{i} "
-                 f"or {n}._view is not None or {n}._storage.node.op != 'buffer'"
-                 for i, n in enumerate(names)]
-        for i, (_, _, donated) in enumerate(self.held):
-            tests.append(f"s{i}.node is not l{i}" + (
-                f" or getrefcount(l{i}) > HELD_IN_SCOPE or l{i}.arg.exported" if donated else ""))
-        lines = [f"if {' or '.join(tests)}: return NotImplemented"] if tests else []
-        lines += ["if not acquire(False): return NotImplemented", "try:"]
-        lines += [f"    table[{i}] = {names[place]}._storage.node.arg.address"
-                  for i, place in self.argument_of]
-        for k, (slot, _, _, nbytes) in enumerate(self.new_outs):
-            # the last call's memory again, when its result is gone
-            lines += [f"    m{k} = kept[{k}]",
-                      f"    if getrefcount(m{k}) > OWNED:",
-                      f"        m{k} = kept[{k}] = allocate({nbytes})",
-                      f"        table[{slot}] = m{k}.address"]
-        watched = self.scalars and all(c.watch is not None for c in self.scalars)
-        if watched:
-            tests = [f"d{i}[k{i}] is not seen[{i}]" for i in range(len(self.scalars))]
-            lines += [f"    if {' or '.join(tests)}: variant.look(seen)",
-                      "    call(table_address, variant.block_address, arena)"]
-        elif self.scalars:
-            lines += [f"    now = [{', '.join(f'c{i}()' for i in range(len(self.scalars)))}]",
-                      "    if now != variant.packed: variant.pack(now)",
-                      "    call(table_address, variant.block_address, arena)"]
-        else:
-            lines += ["    call(table_address, block_address, arena)"]
-        lines += ["    check()"] if self.executable.program.errors else []
-        lines += ["finally: release()"]
-        lines += [f"w{i}.version += 1" for i in range(len(self.written))]
-        made = [f"result(buffer(out_dtype{k}, out_shape{k}, m{k}))" for k in self.fresh_places]
-        lines += [f"return {made[0]}" if self.spec == 0 and made else
-                  f"return unflatten(spec, [{', '.join(made)}])"]
-        source = f"def quick({', '.join(names)}):\n" + "\n".join(f"    {x}" for x in lines)
-        scope = self.scope = {
-            "Tensor": Tensor, "allocate": memory.allocate, "call": self.executable.functions[0],
-            "acquire": self.lock.acquire, "release": self.lock.release, "result": result,
-            "buffer": nd.buffer, "unflatten": unflatten, "spec": self.spec, "variant": self,
-            "check": self._check, "getrefcount": getrefcount, "OWNED": OWNED,
-            "HELD_IN_SCOPE": HELD_IN_SCOPE}
-        for i, v in enumerate(values):
-            scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}
-        scope |= {f"w{i}": storage for i, storage in enumerate(self.written)}
-        scope |= {f"c{i}": scalar.current for i, scalar in enumerate(self.scalars)}
-        if watched:
-            scope["seen"] = [None] * len(self.scalars)
-            for i, scalar in enumerate(self.scalars):
-                scope[f"d{i}"], scope[f"k{i}"] = scalar.watch
-        for k, (_, dtype, shape, _) in enumerate(self.new_outs):
-            scope |= {f"out_dtype{k}": dtype, f"out_shape{k}": shape}
-        exec(source, scope)
-        self.quick = scope["quick"]
-
-    def _refresh_quick(self) -> None:
-        """Tells `quick` of a new binding."""
-        scope = self.scope
-        kept = [memory.allocate(nbytes) for *_, nbytes in self.new_outs]
-        for (slot, *_), made in zip(self.new_outs, kept):
-            self.table[slot] = made.address
-        scope |= {"table": self.table, "table_address": self.table_address, "arena": self.arena(),
-                  "block_address": self.block_address, "kept": kept}
-        for i, (storage, leaf, _) in enumerate(self.held):
-            scope |= {f"s{i}": storage, f"l{i}": leaf}
 
     def look(self, seen: list[Any]) -> None:
         """Packs watched numbers again and notes what was seen."""
@@ -412,26 +339,6 @@ class Variant(Inspected):
             with no_grad():
                 check_writable(self.name, values[i])
                 write(values[i], n)
-
-
-def _count_local() -> int:
-    """What getrefcount says of a local variable's object that one other place holds."""
-    place = [object()]
-    local = place[0]
-    return getrefcount(local)
-
-
-def _count_global() -> int:
-    """What getrefcount says of a global variable's object that nothing else holds."""
-    return getrefcount(_alone)
-
-
-_alone = object()
-
-# references to a state's leaf when nobody but us looks at it, as this Python counts them
-OWNED = _count_local()  # held by the storage
-HELD = OWNED + 1  # and by a binding; and by quick's globals, where there is a quick
-HELD_IN_SCOPE = _count_global() + 2  # the same, asked by quick: its globals, storage, binding
 
 
 def _drop_gradients(trace: Trace) -> None:

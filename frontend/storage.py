@@ -62,16 +62,24 @@ class Storage:
         return n if n.op == "buffer" and n.value is None else n.value
 
     def install(self, leaf: Node) -> None:
-        """The value is computed: `leaf` holds it. The expression stays if gradients need it."""
-        if self.node is leaf:
+        """The value is computed: `leaf` holds it. The expression stays if gradients need it.
+
+        Whoever watches writes (tracing.py) does not see this one.
+        """
+        n = _node.__get__(self)
+        if n is leaf:
             return
-        if not is_const(self.node):  # a constant is everybody's: nobody's memory stands for it
-            self.node.value = leaf
-        if not self.requires:
-            self.node = leaf
+        constant = is_const(n)  # everybody's: nobody's memory stands for it
+        if not constant:
+            n.value = leaf
+        if constant or not self.requires:
+            _node.__set__(self, leaf)
             self.version += 1
 
     def __repr__(self) -> str:
         state = "ready" if self.leaf is not None else "lazy"
         return (f"Storage({self.dtype.name}{list(self.shape)}, {state}, version {self.version}, "
                 f"{self.device})")
+
+
+_node: Any = Storage.__dict__["node"]  # the slot itself

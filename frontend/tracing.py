@@ -153,16 +153,12 @@ def _set(s: Storage, n: Node) -> None:
                 recorder.own.add(s)
         _slot.__set__(s, n)
         return
-    if around and s not in around[-1].own and not _installs(old, n):
+    if around and s not in around[-1].own:
         raise RuntimeError(f"{around[-1].name}: expected a body that changes only tensors it makes "
                            f"itself, got an in-place write to {old.dtype.name} {old.shape} from "
                            "outside; make it part of the carry")
-    if trace is not None and s not in trace.own and s not in trace.written and not _installs(old, n):
+    if trace is not None and s not in trace.own and s not in trace.written:
         _get(s)
         trace.written[s] = trace.seen[s]
     _slot.__set__(s, n)
 
-
-def _installs(old: Node, new: Node) -> bool:
-    """Is this the door putting a computed value in place, not the user writing?"""
-    return old.value is new

@@ -23,7 +23,8 @@ DATA = {"node", "ops", "dtype", "kernel", "target", "config", "loop", "fold", "c
 RUNTIME_SEES = {f"flambeau.compiler.{name}" for name in DATA} | {"flambeau.compiler"}
 
 # frontend files that may ask compiler passes or the runtime for something, and nobody else
-DOORS = {"realize", "compiled", "inspecting", "tracing", "training", "autograd", "pullback",
+DOORS = {"realize", "compiled", "quick", "inspecting", "tracing", "training", "autograd",
+         "pullback",
          "loops", "system", "cli.info", "cli.caching"}
 # the frontend's other files build nodes; they see only what nodes are made of
 FRONTEND_SEES = {f"flambeau.compiler.{name}" for name in ("node", "ops", "algebra", "dtype",

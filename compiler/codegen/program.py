@@ -106,7 +106,7 @@ class Assembler:
 
     def _scratch(self, k: Kernel) -> int:
         """Bytes of working memory a kernel wants besides its results."""
-        if k.kind == "contract":
+        if k.kind == "contract" and not _idle(k):
             self.dense[k] = Dense(k, self.layout, self.target)
             return self.dense[k].plan.scratch_bytes
         if k.kind == "loop":
@@ -187,6 +187,8 @@ class Assembler:
             return
         if k.kind == "loop":
             self.rolled[k].write(scratch)
+            return
+        if _idle(k):
             return
         symbol = self.symbol(k)
         if blas.serves(k, self.layout):
@@ -389,6 +391,11 @@ class RolledLoop:
         for k in kernels:
             self.writer.kernel(k, self.scratch.get(k))
 
+
+
+def _idle(k: Kernel) -> bool:
+    """Has the kernel nothing to store? So are values without elements that a loop reads."""
+    return k.kind not in ("loop", "extern") and all(not s.value.size for s in k.stores)
 
 
 def kernel_name(k: Kernel) -> str:

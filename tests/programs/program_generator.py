@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 from flambeau.compiler import dtype as dt
-from flambeau.compiler import node as nd
 from flambeau.compiler import loop as rolled
+from flambeau.compiler import node as nd
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import Conv

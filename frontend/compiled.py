@@ -147,7 +147,7 @@ class Variant(Inspected):
         number = {k: i for i, (k, *_) in enumerate(self.new_outs)}
         self.fresh_places = [number.get(len(self.sources) + p, -1) for p in self.result_places]
         self.bound = False
-        self.values = values
+        self.values: tuple[Any, ...] | None = values  # until `quick` is written
         self.quick: Callable[..., Any] | None = None
         self.scope: dict[str, Any] = {}
         self.block: Any = self.executable.scalars.pack(())

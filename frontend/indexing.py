@@ -17,10 +17,10 @@ from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
 from . import realize as door
-from .creation import constant, iota, tensor
+from .creation import constant, iota, number, tensor
 from .elementwise import truth
 from .movement import reshape, slice_view
-from .recording import accepts_dim, as_tensor, broadcast_shapes, number
+from .recording import accepts_dim, as_tensor, broadcast_shapes
 from .tensor import (
     Tensor,
     assign,

@@ -25,7 +25,7 @@ from . import (
 )
 from . import elementwise as e
 from .storage import Storage
-from .tensor import Tensor
+from .tensor import Tensor, default_dtype
 
 _ELEMENTWISE = (
     e.neg, e.sign, e.floor, e.ceil, e.trunc, e.sqrt, e.exp, e.exp2, e.expm1, e.log, e.log2,
@@ -108,7 +108,7 @@ def _construct(cls: type, *data: Any) -> Tensor:
         return creation.zeros(data if data else (0,))
     if len(data) > 1:
         raise TypeError(f"Tensor: expected data or extents, got {len(data)} arguments")
-    return creation.tensor(data[0], creation.default_dtype())
+    return creation.tensor(data[0], default_dtype())
 
 
 def _matmul(self: Tensor, other: Any) -> Any:

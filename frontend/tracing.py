@@ -8,6 +8,7 @@ becomes a result of the compiled program. Outside a trace storages are plain slo
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from sys import getrefcount
 from threading import get_ident
 from typing import Any

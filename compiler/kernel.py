@@ -27,7 +27,7 @@ class Kernel:
     """Values computed in one pass.
 
     kind: "map" (one loop nest), "rows" (an outer nest over the kept axes; inside, one loop over
-    the reduced axes per phase), "scan", "contract", "scatter", "copy", "extern", "loop".
+    the reduced axes per phase), "scan", "contract", "scatter", "extern", "loop".
     space: the iteration space; axes: those of it that are reduced (or scanned). anchors: the
     reductions, scan or contraction computed inside. initial: a node whose value the home starts
     from (region writes and scatters).

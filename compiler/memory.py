@@ -15,6 +15,7 @@ from flambeau.compiler.node import Node
 from flambeau.compiler.ops import ELEMENTWISE
 
 ALIGN = 64
+ASIDE = 1 << 16  # up to these bytes, what a kernel that may fail overwrites is computed aside
 SLACK = 128  # bytes after each temporary that a vector load may touch
 
 
@@ -126,10 +127,12 @@ def _under(n: Node, stored: set[Node]) -> set[Node]:
     return found
 
 
-def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node]
-              ) -> tuple[list[Kernel], dict[Node, Node]]:
+def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node],
+              failing: set[Kernel]) -> tuple[list[Kernel], dict[Node, Node]]:
     """Reorders kernels so that as many wishes (output -> input) as possible can be granted.
 
+    failing: kernels that may find an index out of range; they come before those that overwrite an
+    input, where they can, so that the program can stop with its inputs as they were.
     Returns the new order and the granted wishes.
     """
     writers: dict[Node, list[Kernel]] = {}
@@ -150,11 +153,16 @@ def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node]
         if writer.kind == "loop" or not (overwrites(writer, old, stored) if writer.initial
                                          else reads_in_place(writer, store, old, stored)):
             continue
+        if writer in failing and writer.kind != "scatter" and new.nbytes <= ASIDE:
+            continue
         extra = {k for k in kernels if k is not writer and old in reads[k]}
         if any(_reaches(k, writer, after) for k in extra):
             continue
         after[writer] |= extra
         granted[new] = old
+    for new in granted:
+        (writer,) = writers[new]
+        after[writer] |= {k for k in failing if k is not writer and not _reaches(k, writer, after)}
     return _sorted(kernels, after), granted
 
 

@@ -140,9 +140,10 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     stored = homes_written | set(params)
     wishes = {roots[i]: params[j] for i, j in request.donate.items()
               if roots[i].nbytes == params[j].nbytes and roots[i].size}
-    kernels, granted = memory.take_over(kernels, wishes, stored)
-    memory.walk_back(kernels, granted, target.l2)
     errors = _failing(kernels, request)
+    failing = {k for k in kernels if not _computes(k).isdisjoint(n for n, _ in errors)}
+    kernels, granted = memory.take_over(kernels, wishes, stored, failing)
+    memory.walk_back(kernels, granted, target.l2)
     layout = Layout({}, offsets, {n: i + 1 for i, (n, _) in enumerate(errors)})
     module = Module(f"program {key}", target.triple, target.data_layout)
     writer = Assembler(module, target, layout, timed)
@@ -161,7 +162,7 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     for r, _ in copies:
         homes[r] = writer.slot("arena", writer.arena.take(r.nbytes))
     tail = [(to, homes[r], r.nbytes) for r, to in copies]
-    made = writer.run(kernels, homes, tail)
+    made = writer.run(kernels, homes, tail, failing)
     alias = [request.donate.get(i, -1) if r in granted or any(r is c for c, _ in copies) else -1
              for i, r in enumerate(roots)]
     program = Program(
@@ -170,6 +171,21 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
         made.externs, made.slots, made.reports,
         [(place, message) for _, (place, message) in errors])
     return program, str(module)
+
+
+def _computes(k: Kernel) -> set[Node]:
+    """What the kernel computes; of a loop, all of its body."""
+    if k.kind != "loop":
+        return k.inlined | {s.value for s in k.stores}
+    found: set[Node] = set()
+    stack = list(k.stores[0].value.src)
+    while stack:
+        loop = stack.pop().arg
+        roots = loop.results if loop.condition is None else (*loop.results, loop.condition)
+        inside = set(nd.toposort(roots)) - found
+        found |= inside
+        stack += [n for n in inside if n.op == "loop"]
+    return found
 
 
 def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[int, str]]]:
@@ -184,11 +200,14 @@ def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[
             elif n.op == "loop" and n not in nodes:
                 nodes[n] = None
                 stack.extend(n.arg.results)
+                stack += [] if n.arg.condition is None else [n.arg.condition]
     origin = {(n.op, n.shape): i for i, n in enumerate(request.order)
               if isinstance(n, Node) and n.op in ("gather", "scatter")}
+    lines = {(n.op, n.where): i for i, n in enumerate(request.order)
+             if isinstance(n, Node) and n.op in ("gather", "scatter") and n.where}
     for n in nodes:
         extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
         message = (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "
                    f"indexed axes of {list(n.src[0].shape)}, got one out of range")
-        found.append((n, (origin.get((n.op, n.shape), -1), message)))
+        found.append((n, (lines.get((n.op, n.where), origin.get((n.op, n.shape), -1)), message)))
     return found

@@ -142,6 +142,10 @@ class Variant(Inspected):
         self.scalars = [s.arg for s in request.scalars]
         number_of = {id(scalar): i for i, scalar in self.numbers}
         self.scalar_places = [number_of.get(id(s), -1) for s in self.scalars]
+        # may native code run it again and again on one table?
+        self.repeats = (self.executable.simple and not self.given_back
+                        and len(set(self.state_places)) == len(self.state_places)
+                        and all(self.alias[p] >= 0 for p in self.state_places))
         self.new_outs = [(len(self.sources) + k, *out) for k, out in enumerate(self.outs)
                          if self.alias[k] < 0]
         number = {k: i for i, (k, *_) in enumerate(self.new_outs)}
@@ -193,8 +197,7 @@ class Variant(Inspected):
 
     def _bind(self, made: list[Any]) -> None:
         """Keeps the table of addresses for the next call, which will find the same state."""
-        if not self.executable.simple or len(set(self.state_places)) < len(self.state_places) or \
-                any(self.alias[p] < 0 for p in self.state_places):
+        if not self.repeats:
             return
         with self.lock:
             table = self.executable.table_type()

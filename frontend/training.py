@@ -168,14 +168,20 @@ class Step:
         batch = min(batch, rows)
         whole, rest = divmod(rows, batch)
         totals = [0.0, 0.0]
+        if report is not None:
+            report.batches = whole + (1 if rest else 0)
         for size, first, count in ((batch, 0, whole), (rest, whole * batch, 1 if rest else 0)):
-            if count:
-                variant = program.variant((x[:size], y[:size]), {})
+            if not count:
+                continue
+            variant = program.variant((x[:size], y[:size]), {})
+            if variant.repeats:
                 with _Walk(variant, x, y, size, first, order) as walk:
-                    walk.run(count, report)
-                totals = [t + s for t, s in zip(totals, walk.sums)]
+                    sums = walk.run(count, report)
+            else:
+                sums = _by_python(variant, x, y, size, first, count, order)
+            totals = [t + s for t, s in zip(totals, sums)]
         found = {"loss": float(totals[0]) / rows}
-        if len(walk.sums) > 1:
+        if len(sums) > 1:
             found["accuracy"] = float(totals[1]) / rows
         return found
 
@@ -209,7 +215,6 @@ class _Walk:
             self._counters(), first, align=1)
         if order is not None:
             self.job.permute(order)
-        self.sums: list[float] = []
 
     def _stream(self, slot: int, place: int, copied: bool) -> epoch.Stream:
         leaf = self.data[place]
@@ -234,18 +239,20 @@ class _Walk:
     def __exit__(self, *error: object) -> None:
         self.variant.deliver(self.made)
 
-    def run(self, count: int, report: _Report | None) -> None:
-        """Runs `count` batches in pieces, reporting between them."""
+    def run(self, count: int, report: _Report | None) -> list[float]:
+        """Runs `count` batches in pieces, reporting between them; the sums of the metrics."""
         pieces = max(1, min(count, 50)) if report is not None and report.show else 1
         edges = [count * i // pieces for i in range(pieces + 1)]
         for a, b in itertools.pairwise(edges):
             self.job.run(a, b)
             self._check()
             if report is not None:
-                report.tick(b, count, self.job.sums[0] / (b * self.batch))
+                report.tick(b, b * self.batch, float(self.job.sums[0]))
         for g in self.generators:
             g.draws += count - 1
-        self.sums = list(self.job.sums)
+        if report is not None:
+            report.keep(count, count * self.batch, float(self.job.sums[0]))
+        return [float(s) for s in self.job.sums]
 
     def _check(self) -> None:
         status = int.from_bytes(self.scalars.raw[:8], "little")
@@ -269,28 +276,53 @@ def _contiguous(t: Tensor) -> Any:
     return t._storage.leaf
 
 
+def _by_python(variant: Variant, x: Tensor, y: Tensor, batch: int, first: int, count: int,
+               order: np.ndarray | None) -> list[float]:
+    """The same walk, one call a batch: for programs with host routines or state that moves."""
+    sums = [0.0, 0.0]
+    for b in range(count):
+        rows = slice(first + b * batch, first + (b + 1) * batch)
+        pick = rows if order is None else np.ascontiguousarray(order[rows])
+        loss, right = variant.run((x[pick], y[pick]))
+        sums[0] += float(loss) * batch
+        sums[1] += float(right) if right is not None else 0.0
+    return sums if right is not None else sums[:1]
+
+
 class _Report:
     """Tells a progress function, at most some times a second, where an epoch stands."""
 
     def __init__(self, number: int, epochs: int, show: Progress | None) -> None:
         self.number, self.epochs, self.show = number, epochs, show
-        self.last = 0.0
+        self.batches, self.last = 1, 0.0
+        self.kept = (0, 0, 0.0)  # batches, rows and summed loss of the parts that are over
 
-    def tick(self, batch: int, batches: int, loss: float) -> None:
+    def tick(self, batches: int, rows: int, loss: float) -> None:
+        """So far in this part: batches, rows, and the loss summed over rows."""
         now = time.perf_counter()
-        if self.show is None or (now - self.last < 0.1 and batch < batches):
+        done = self.kept[0] + batches
+        if self.show is None or (now - self.last < 0.1 and done < self.batches):
             return
         self.last = now
-        self.show({"epoch": self.number, "epochs": self.epochs, "batch": batch,
-                   "batches": batches, "loss": float(loss)})
+        self.show({"epoch": self.number, "epochs": self.epochs, "batch": done,
+                   "batches": self.batches,
+                   "loss": (self.kept[2] + loss) / (self.kept[1] + rows)})
+
+    def keep(self, batches: int, rows: int, loss: float) -> None:
+        """A part is over."""
+        b, r, s = self.kept
+        self.kept = (b + batches, r + rows, s + loss)
 
     def done(self, row: dict[str, float]) -> None:
         if self.show is _bar:
             words = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "epoch")
-            print(f"\repoch {self.number}/{self.epochs}  {words}\033[K", file=sys.stderr)
+            start, end = ("\r", "\033[K") if sys.stderr.isatty() else ("", "")
+            print(f"{start}epoch {self.number}/{self.epochs}  {words}{end}", file=sys.stderr)
 
 
 def _bar(state: dict[str, float]) -> None:
+    if not sys.stderr.isatty():
+        return
     done = state["batch"] / state["batches"]
     filled = int(done * 30)
     print(f"\repoch {state['epoch']:.0f}/{state['epochs']:.0f} [{'#' * filled}"

@@ -6,8 +6,8 @@ A `Block` is a list of lines that may still grow; a function body is a tree of b
 order. That lets code generators hoist: emit into the preheader's block while the loop body is
 already half written, with no insertion points to save and restore.
 
-Floating-point flags are `nsz arcp contract afn` at most, never `nnan` or `ninf`; `reassoc` is left
-out so that a sum's order, and so its bits, are those the program states.
+Floating-point flags are `nsz contract`, never `nnan` or `ninf`; `reassoc` is left out so that a
+sum's order, and so its bits, are those the program states.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Lowering:
         """v with the kernel's lanes; the splat stands where v does."""
         if v.v.type.lanes == self.lanes or self.lanes == 1:
             return v.v
-        key = ("wide", v.v.text)
+        key = ("wide", v.v)
         found = self.memo.get(key)
         if found is None:
             found = Val(self.at(v.level).splat(v.v, self.lanes), v.level)

@@ -433,7 +433,6 @@ class _Writer:
     def __init__(self, low: Lowering, nest: Nest, k: Kernel, fn: Function) -> None:
         self.low, self.nest, self.k, self.fn = low, nest, k, fn
         self.deepest = len(nest.outer) - 1  # level of the phases
-        self.known_rows: dict[Node, Val] = {}
 
     def write(self) -> int:
         """Emits the loops; returns the number of chunks."""

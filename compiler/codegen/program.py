@@ -147,15 +147,28 @@ class Assembler:
     inputs = 0
 
     def run(self, kernels: list[Kernel], homes: dict[Node, int],
-            copies: list[tuple[int, int, int]]) -> Assembled:
-        """Places and writes everything; copies (to slot, from slot, bytes) end the program."""
+            copies: list[tuple[int, int, int]], failing: set[Kernel]) -> Assembled:
+        """Places and writes everything; copies (to slot, from slot, bytes) end the program.
+
+        failing: kernels that may find an index out of range. If one did, nothing after it
+        overwrites an input.
+        """
         scratch = self.place(kernels, homes, self.arena)
         self.result.arena_bytes = self.arena.bytes
         self.open()
         self.clock(0)
+        checked = True
         for k in kernels:
+            if not checked and any(self.result.slots[self.layout.slots[h]][0] == "input"
+                                   for h in k.homes):
+                self.stop_if_failed()
+                checked = True
             self.kernel(k, scratch.get(k))
             self.clock(len(self.result.reports))
+            # what an extern begins is another entry, which knows nothing of the last one's check
+            checked = (checked and k not in failing) if k.kind != "extern" else not failing
+        if copies and not checked:
+            self.stop_if_failed()
         for to, source, nbytes in copies:
             self.copy(to, source, nbytes)
         self.close()
@@ -164,6 +177,16 @@ class Assembler:
             self.module.declare("fb_clocks", f"@fb_clocks = global [{count} x i64] "
                                              "zeroinitializer")
         return self.result
+
+    def stop_if_failed(self) -> None:
+        """Ends the entry here if the status word says that an index was out of range."""
+        b, names = self.block, self.fn.names
+        over, on = names.fresh("failed"), names.fresh("fine")
+        status = b.load(I64, self.fn[1], 8)
+        b.branch_if(b.cmp("ne", status, const(I64, 0)), over, on)
+        b.label(over)
+        self.fn.ret(b)
+        b.label(on)
 
     def clock(self, place: int) -> None:
         """Notes the time in nanoseconds after kernel number `place`."""

@@ -110,7 +110,7 @@ _U, _B = 1, 2
 _ROWS = [
     # leaves -----------------------------------------------------------------------------------
     Op("buffer", "leaf", 0, "given", note="arg: a handle to memory, opaque to the compiler"),
-    Op("param", "leaf", 0, "given", note="arg: (number,) or ('body', number): a buffer's place in a key"),
+    Op("param", "leaf", 0, "given", note="arg: (number,), ('body', number): a buffer in a key"),
     Op("scalar", "leaf", 0, "given", note="arg: a Scalar: a Python number passed at run time"),
     Op("const", "leaf", 0, "given", note="arg: the value's bits (int64 or float64 pattern)"),
     Op("iota", "leaf", 0, "given", note="arg: axis; the index along that axis"),

@@ -69,7 +69,8 @@ def same_dtype(f: Call) -> Call:
 
 
 def softmax(world: Any, x: Any) -> Any:
-    e = world.exp(x - x.max(-1, keepdims=True) if world is np else x - fb.amax(x, -1, keepdims=True))
+    top = x.max(-1, keepdims=True) if world is np else fb.amax(x, -1, keepdims=True)
+    e = world.exp(x - top)
     return copied(e / world.sum(e, axis=-1, keepdims=True))
 
 

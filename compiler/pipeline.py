@@ -203,8 +203,9 @@ def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[
                 stack += [] if n.arg.condition is None else [n.arg.condition]
     origin = {(n.op, n.shape): i for i, n in enumerate(request.order)
               if isinstance(n, Node) and n.op in ("gather", "scatter")}
-    lines = {(n.op, n.where): i for i, n in enumerate(request.order)
-             if isinstance(n, Node) and n.op in ("gather", "scatter") and n.where}
+    lines: dict[object, int] = {(n.op, n.where): i for i, n in enumerate(request.order)
+                                if isinstance(n, Node) and n.op in ("gather", "scatter")
+                                and n.where}
     for n in nodes:
         extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
         message = (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "

@@ -353,8 +353,8 @@ def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
 
     `kernels` is in dependency order and so is the result.
     """
-    writer = {h: k for k in kernels for h in k.homes}
-    reads = {k: {writer[n] for n in loads(k, stored) if n in writer} - {k} for k in kernels}
+    writers = _writers(kernels)
+    reads = {k: {w for n in loads(k, stored) for w in writers.get(n, ())} - {k} for k in kernels}
     before: dict[Kernel, set[Kernel]] = {}
     for k in kernels:
         before[k] = set().union(*(before[r] | {r} for r in reads[k])) if reads[k] else set()
@@ -374,6 +374,8 @@ def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
         for later in kernels:
             if k in before.get(later, ()):
                 before[later] = (before[later] - {k}) | {host} | before[host]
+            elif host in before.get(later, ()):
+                before[later] |= gained
             if k in reads[later]:
                 reads[later] = (reads[later] - {k}) | {host}
     return _ordered(out, stored)
@@ -458,13 +460,20 @@ def _reads_in_place(host: Kernel, k: Kernel, space: Shape, axes: tuple[int, ...]
     return True
 
 
-def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
-    """Dependency order, stable."""
-    writers: dict[Node, list[Kernel]] = {}
+def _writers(kernels: list[Kernel]) -> dict[Node, list[Kernel]]:
+    """Who stores into each home: several kernels where parts are joined."""
+    found: dict[Node, list[Kernel]] = {}
     for k in kernels:
         for h in k.homes:
-            writers.setdefault(h, []).append(k)
+            found.setdefault(h, []).append(k)
+    return found
+
+
+def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
+    """Dependency order, stable."""
+    writers = _writers(kernels)
     place = {k: i for i, k in enumerate(kernels)}
+    begun: set[Kernel] = set()
     done: set[Kernel] = set()
     out: list[Kernel] = []
     stack = [(k, False) for k in reversed(kernels)]
@@ -476,6 +485,10 @@ def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
             done.add(k)
             out.append(k)
             continue
+        if k in begun:
+            raise RuntimeError("fuse: expected kernels in some order, got two that wait for each "
+                               "other")
+        begun.add(k)
         stack.append((k, True))
         first = {w for n in loads(k, stored) for w in writers.get(n, ()) if w is not k} - done
         stack.extend((w, False) for w in sorted(first, key=place.__getitem__, reverse=True))

@@ -232,6 +232,7 @@ def _join(same: list[Node], joined: dict[Node, tuple[Node, dict[int, int]]]) -> 
     whole = Loop(first.count, first.inputs, first.carries, first.sequences, first.carried,
                  tuple(stacked), first.condition, first.reverse)
     made = nd.node("loop", float32, (), same[0].src, whole)
+    made.where = made.where or next((n.where for n in same if n.where), None)
     for n in same:
         places = {i: i for i in range(first.carries)}
         for i, r in enumerate(n.arg.stacked):
@@ -245,7 +246,8 @@ def inside_loops(roots: list[Node], step: Callable[[list[Node]], list[Node]]) ->
     for n in nd.toposort(roots):
         src = tuple(done[s] for s in n.src)
         if n.op == "loop":
-            done[n] = nd.node("loop", float32, (), src, _improved(n.arg, step))
+            done[n] = made = nd.node("loop", float32, (), src, _improved(n.arg, step))
+            made.where = made.where or n.where
         else:
             done[n] = nd.rebuild(n, src)
     return [done[r] for r in roots]

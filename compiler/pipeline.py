@@ -191,24 +191,27 @@ def _computes(k: Kernel) -> set[Node]:
 def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[int, str]]]:
     """Nodes that may find an index out of range, with what to say then."""
     found: list[tuple[Node, tuple[int, str]]] = []
-    nodes: dict[Node, None] = {}
-    stack = [s.value for k in kernels for s in k.stores]
+    nodes: dict[Node, Node] = {}  # and whose place in the request they have: their outermost loop's
+    loops: set[Node] = set()
+    stack: list[tuple[Node, Node | None]] = [(s.value, None) for k in kernels for s in k.stores]
     while stack:
-        for n in nd.toposort([stack.pop()]):
+        root, around = stack.pop()
+        for n in nd.toposort([root]):
             if n.op in ("gather", "scatter"):
-                nodes[n] = None
-            elif n.op == "loop" and n not in nodes:
-                nodes[n] = None
-                stack.extend(n.arg.results)
-                stack += [] if n.arg.condition is None else [n.arg.condition]
+                nodes.setdefault(n, around or n)
+            elif n.op == "loop" and n not in loops:
+                loops.add(n)
+                stack += [(r, around or n) for r in n.arg.results]
+                stack += [] if n.arg.condition is None else [(n.arg.condition, around or n)]
     origin = {(n.op, n.shape): i for i, n in enumerate(request.order)
               if isinstance(n, Node) and n.op in ("gather", "scatter")}
     lines: dict[object, int] = {(n.op, n.where): i for i, n in enumerate(request.order)
-                                if isinstance(n, Node) and n.op in ("gather", "scatter")
+                                if isinstance(n, Node) and n.op in ("gather", "scatter", "loop")
                                 and n.where}
-    for n in nodes:
+    for n, placed in nodes.items():
         extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
         message = (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "
                    f"indexed axes of {list(n.src[0].shape)}, got one out of range")
-        found.append((n, (lines.get((n.op, n.where), origin.get((n.op, n.shape), -1)), message)))
+        place = lines.get((placed.op, placed.where), origin.get((n.op, n.shape), -1))
+        found.append((n, (place, message)))
     return found

@@ -545,4 +545,6 @@ def compile(fn: Callable[..., Any]) -> Compiled:
     only then. Compiled functions may call each other; calls of one that changes state, from several
     threads, take turns. Usable as a decorator.
     """
+    if not callable(fn):
+        raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
     return Compiled(fn)

@@ -111,6 +111,8 @@ def fill_(self: Tensor, value: Any) -> Tensor:
         if value.ndim:
             raise ValueError(f"fill_: expected a number or 0-d tensor, got shape {value.shape}")
         return assign("fill_", self, value)
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"fill_: expected a number or 0-d tensor, got {type(value).__name__}")
     if self.dtype.is_integer:
         value = int(value)
     return write(self, number("fill_", value, self.dtype, self.shape))
@@ -160,6 +162,8 @@ def map_(self: Tensor, other: Any, function: Callable[[Any, Any], Any]) -> Tenso
 
 def set_(self: Tensor, source: Tensor) -> Tensor:
     """Becomes a view of source's storage, with its shape and dtype. Torch7 set."""
+    if not isinstance(source, Tensor):
+        raise TypeError(f"set_: expected a tensor, got {type(source).__name__}")
     self._storage, self._view = source._storage, source._view
     self.dtype, self.shape = source.dtype, source.shape
     return self

@@ -49,8 +49,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     if not arrays:
         return view
     moved, _ = _lead(view, arrays)
-    found = _located("gather", N.node("gather", x.dtype, _gathered(moved, arrays),
-                                      (moved, *arrays.values())))
+    found = _located("getitem", N.node("gather", x.dtype, _gathered(moved, arrays),
+                                       (moved, *arrays.values())))
     return derive(_settle(found, arrays, place), view)
 
 
@@ -75,7 +75,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     lines = _unsettle(_fit(v, _placed(target, arrays, place)), arrays, place)
     if 0 in lines.shape:
         return
-    n = _located("scatter", N.node("scatter", x.dtype, moved.shape,
+    n = _located("setitem", N.node("scatter", x.dtype, moved.shape,
                                    (moved, lines, *arrays.values()), "set"))
     write(view, N.permute(n, inverse(order)), needs_grad(v, view))
 
@@ -140,7 +140,8 @@ def _bounds(name: str, index: int, axis: int, shape: Shape) -> str:
 def _located(name: str, n: Node) -> Node:
     """n with the user's file and line, for an index that turns out to be wrong later."""
     if n.where is None:
-        n.where = door.user_frame()
+        file, line = door.user_frame()
+        n.where = (f"{name}, {file}", line)
     return n
 
 
@@ -192,9 +193,13 @@ def _slice_range(part: slice, extent: int) -> tuple[int, int, int]:
     try:
         return part.indices(extent)
     except TypeError:
-        plain = [None if v is None else v.__index__()
-                 for v in (part.start, part.stop, part.step)]
+        ends = (part.start, part.stop, part.step)
+        if not all(v is None or hasattr(v, "__index__") for v in ends):
+            raise TypeError(f"getitem: expected integers in a slice, got {part}") from None
+        plain = [None if v is None else v.__index__() for v in ends]
         return slice(*plain).indices(extent)
+    except ValueError:
+        raise ValueError(f"getitem: expected a step other than 0, got {part}") from None
 
 
 def _expand_index(x: Tensor, index: Any) -> list[Any]:
@@ -551,6 +556,8 @@ def bincount(x: Any, minlength: int = 0) -> Tensor:
     t = reshape(as_tensor("bincount", x), -1)
     if not t.dtype.is_integer:
         raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
+    if t.numpy().min(initial=0) < 0:
+        raise ValueError(f"bincount: expected integers of 0 or more, got {t.numpy().min()}")
     size = max(minlength, int(t.numpy().max(initial=-1)) + 1)
     zeros = result(constant(dt.int64, 0, (size,)))
     return index_add(zeros, 0, t, result(constant(dt.int64, 1, t.shape)))  # type: ignore[no-any-return]

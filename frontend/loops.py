@@ -11,6 +11,7 @@ from flambeau.compiler import loop as rolled
 from flambeau.compiler import node as nd
 from flambeau.compiler.node import Node
 
+from . import realize as door
 from .recording import as_tensor
 from .tensor import Tensor, read, result
 from .tracing import Body
@@ -49,10 +50,19 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
     start, more = _counted(body, bare, len(carry))
     made = rolled.close(count, bare, [*map(read, carry), *start], list(map(read, rows)),
                         [*carried, *more], results, None, reverse)
+    _located("scan", made)
     made = made[:len(carry)] + made[len(carry) + len(more):]
     requires = any(t.requires_grad for t in [*carry, *rows, *after_tensors(after), *stacked])
     outs = [result(n, requires and n.dtype.is_float) for n in made]
     return unflatten(spec, outs[:len(carry)]), unflatten(y_spec, outs[len(carry):])
+
+
+def _located(name: str, outputs: list[Node]) -> None:
+    """Notes the user's line, for an index that turns out to be wrong in a step."""
+    loop = outputs[0].src[0]
+    if loop.where is None:
+        file, line = door.user_frame()
+        loop.where = (f"{name}, {file}", line)
 
 
 def _counted(body: Body, bare: list[Node], carries: int) -> tuple[list[Node], list[Node]]:
@@ -94,6 +104,7 @@ def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: 
     start, more = _counted(step, bare, len(carry))
     made = rolled.close(limit, bare, [*map(read, carry), *start], [], [*carried, *more], [],
                         nd.reshape(asked, ()))
+    _located("while_loop", made)
     requires = any(t.requires_grad for t in [*carry, *after_tensors(after)])
     return unflatten(spec, [result(n, requires and n.dtype.is_float)
                             for n in made[:len(carry)]])

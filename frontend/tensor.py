@@ -558,7 +558,10 @@ def as_dtype(name: str, dtype: Any) -> DType:
 
 def check_axis(name: str, axis: int, ndim: int) -> int:
     """The axis, counted from the front. Raises IndexError outside [-ndim, ndim)."""
-    axis = axis.__index__()
+    try:
+        axis = axis.__index__()
+    except AttributeError:
+        raise TypeError(f"{name}: expected an integer for an axis, got {axis!r}") from None
     if not -ndim <= axis < ndim:
         raise IndexError(f"{name}: expected an axis in [{-ndim}, {ndim}), got {axis}")
     return axis + ndim if axis < 0 else axis

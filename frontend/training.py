@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from flambeau.compiler import dtype as dt
-from flambeau.runtime import epoch, memory
+from flambeau.runtime import epoch, execute, memory
 
+from . import realize as door
 from .compiled import Compiled, Variant
 from .creation import asarray
 from .elementwise import eq
@@ -101,7 +102,8 @@ class Step:
         stderr, or a function called with {"epoch", "epochs", "batch", "batches", "loss"} several
         times a second. metrics: "accuracy" where outputs are class scores. Gives, for each epoch:
         epoch, loss, accuracy, val_loss, val_accuracy, seconds, examples_per_second.
-        Raises ValueError when x and y differ in length or are empty.
+        Raises ValueError when x and y differ in length or are empty, IndexError when a label is out
+        of range; the model is then as the batches before left it.
         """
         x, y = _rows(x, y)
         self.counted = "accuracy" in metrics
@@ -164,6 +166,8 @@ class Step:
     def _walk(self, program: Compiled, x: Tensor, y: Tensor, batch: int,
               order: np.ndarray | None, report: _Report | None) -> dict[str, float]:
         """All rows through a compiled step, whole batches first, then the rest."""
+        if batch < 1:
+            raise ValueError(f"fit: expected a batch size of at least 1, got {batch}")
         rows = x.shape[0]
         batch = min(batch, rows)
         whole, rest = divmod(rows, batch)
@@ -257,8 +261,8 @@ class _Walk:
     def _check(self) -> None:
         status = int.from_bytes(self.scalars.raw[:8], "little")
         if status:
-            _, message = self.variant.executable.program.errors[status - 1]
-            raise IndexError(f"{self.variant.name}: {message}")
+            error = execute.ProgramError(*self.variant.executable.program.errors[status - 1])
+            raise door.located(error, self.variant.request)
 
 
 def _rows(x: Any, y: Any) -> tuple[Tensor, Tensor]:

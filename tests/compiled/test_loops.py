@@ -82,3 +82,81 @@ def test_errors() -> None:
     x = fb.tensor(1.0).requires_grad_()
     y = fb.while_loop(lambda c: c < 100, lambda c: c * 2, x * 1)
     assert float(y) == 128 and door is not None
+
+
+def test_bodies_may_write_what_is_theirs() -> None:
+    def body(c: fb.Tensor, x: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+        t = fb.zeros(3)
+        t[1:] += x[1:]
+        c.add_(t)
+        x[0] = 5
+        return c, x
+
+    xs = fb.ones(4, 3)
+    c, ys = fb.scan(body, fb.zeros(3), xs)
+    assert c.tolist() == [0, 4, 4] and ys.tolist() == [[5, 1, 1]] * 4
+    assert xs.tolist() == [[1] * 3] * 4
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, fb.compile])
+def test_writes_to_the_outside_are_refused(wrap: object) -> None:
+    w = fb.ones(3)
+    run = wrap(lambda xs: fb.scan(lambda c, x: (c + w.add_(x), c), fb.zeros(3), xs)[0])
+    with pytest.raises(RuntimeError, match=r"scan: .* write to float32 \(3,\) from outside"):
+        run(fb.ones(4, 3))
+    assert w.tolist() == [1] * 3
+
+
+def test_a_part_of_a_carry_is_written() -> None:
+    """A region write in a body starts from the old carry, which lies elsewhere."""
+    def body(c: fb.Tensor, x: fb.Tensor) -> tuple[fb.Tensor, None]:
+        d = c.clone()
+        d[1] = x
+        return d, None
+
+    assert fb.scan(body, fb.tensor([1.0, 2, 3]), fb.ones(2))[0].tolist() == [1, 1, 3]
+
+
+def test_no_steps() -> None:
+    c, ys = fb.scan(lambda c, x: (c + x, c * 2), fb.ones(3), fb.ones(0, 3))
+    assert c.tolist() == [1] * 3 and ys.shape == (0, 3) and ys.tolist() == []
+    slope = fb.grad(lambda w: fb.scan(lambda c, x: (c * w + x, c), fb.ones(3) * w,
+                                      fb.ones(0, 3))[0].sum())(fb.tensor(2.0))
+    assert float(slope) == 3
+    assert int(fb.while_loop(lambda c: c < 3, lambda c: c + 1, fb.tensor(0), limit=0)) == 0
+
+
+def test_random_numbers_are_new_in_every_step() -> None:
+    w = fb.ones(4).requires_grad_()
+
+    def body(c: fb.Tensor, x: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+        mask = (fb.rand(4) < 0.5).float()
+        return c + w * mask * x, mask
+
+    c, masks = fb.scan(body, fb.zeros(4), fb.arange(1, 41).float())
+    c.sum().backward()
+    fb.compute(c, masks, w.grad)
+    assert len(set(map(tuple, masks.tolist()))) > 8
+    np.testing.assert_allclose(w.grad.numpy(), (masks.numpy() * np.arange(1, 41)[:, None]).sum(0))
+    inner = lambda c, x: (c, fb.rand(1))  # noqa: E731
+    nested = fb.scan(lambda c, x: (c, fb.scan(inner, c, length=3)[1]), fb.tensor(0.0), length=2)[1]
+    assert len(set(nested.reshape(-1).tolist())) == 6
+    draw = fb.compile(lambda: fb.scan(inner, fb.tensor(0.0), length=2)[1])
+    assert draw().tolist() != draw().tolist()
+
+
+@pytest.mark.parametrize("run, kind, text", [
+    (lambda x: fb.scan(lambda c, r: c + r, x[0], x), ValueError,
+     r"scan: expected a body that gives \(carry, y\), got Tensor"),
+    (lambda x: fb.scan(lambda c, r: (c, print(c)), x[0], x), RuntimeError, "only records"),
+    (lambda x: fb.scan(lambda c, r: (c + r.numpy(), c), x[0], x), RuntimeError, "only records"),
+    (lambda x: fb.scan(lambda c, r: (c, r), x[0], x, length=9), ValueError,
+     "scan: expected one length from xs and length, got 4, 9"),
+    (lambda x: fb.while_loop(lambda c: c.sum(), lambda c: c, x), TypeError,
+     r"while_loop: expected cond to give one bool, got float32 \(\)"),
+    (lambda x: fb.while_loop(lambda c: c.sum() < 9, lambda c: c + 1, x.requires_grad_()
+                             ).sum().backward(), TypeError, "while_loop: expected no derivative"),
+])
+def test_messages(run: object, kind: type, text: str) -> None:
+    with pytest.raises(kind, match=text):
+        run(fb.ones(4, 3))

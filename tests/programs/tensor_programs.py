@@ -330,10 +330,10 @@ class Writer:
         choice = self.pick(("concatenate", "matmul", "stack", "where", "copy"))
         if choice == "concatenate" and x.ndim:
             axis = int(self.rng.integers(x.ndim))
-            self.add(lambda world, t: world.concatenate([t, t[::-1], t], axis), i)
+            self.add(lambda world, t: copied(world.concatenate([t, t[::-1], t], axis)), i)
         elif choice == "stack":
             axis = int(self.rng.integers(x.ndim + 1))
-            self.add(lambda world, t: world.stack([t, t], axis), i)
+            self.add(lambda world, t: copied(world.stack([t, t], axis)), i)
         elif choice == "matmul" and x.ndim == 2 and x.dtype.kind == "f":
             self.add(of_operator(lambda t: t @ t.swapaxes(0, 1)), i)
         elif choice == "where":
@@ -351,7 +351,7 @@ class Writer:
         if not x.ndim or not x.shape[0]:
             return
         index = [int(k) for k in self.rng.integers(-x.shape[0], x.shape[0], 3)]
-        self.add(view(lambda t: t[index]), i)
+        self.add(of_operator(lambda t: t[index]), i)
 
     # observers
     def _snapshot(self, i: int) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from flambeau.compiler import node as nd
 from flambeau.runtime import memory
 
-from .counting import HELD_IN_SCOPE, OWNED
+from .counting import HELD, HELD_IN_SCOPE, OWNED
 from .tensor import Tensor, result
 from .trees import unflatten
 
@@ -44,9 +44,15 @@ def refresh(variant: Any) -> None:
     kept = [memory.allocate(nbytes) for *_, nbytes in variant.new_outs]
     for (slot, *_), made in zip(variant.new_outs, kept):
         variant.table[slot] = made.address
+    last: list[Any] = []
+    if _single(variant):
+        _, dtype, shape, _ = variant.new_outs[0]
+        n = nd.buffer(dtype, shape, kept[0])
+        r = result(n)
+        last = [r, r._storage, n]
     variant.scope |= {"table": variant.table, "table_address": ctypes.addressof(variant.table),
                       "arena": variant.arena(), "block_address": variant.block_address,
-                      "kept": kept}
+                      "kept": kept, "last": last}
     for i, (storage, leaf, _) in enumerate(variant.held):
         variant.scope |= {f"s{i}": storage, f"l{i}": leaf}
 
@@ -69,6 +75,17 @@ def _tests(variant: Any, names: list[str]) -> list[str]:
 def _addresses(variant: Any, names: list[str]) -> list[str]:
     lines = [f"    table[{i}] = {names[place]}._storage.node.arg.address"
              for i, place in variant.argument_of]
+    if _single(variant):  # the last call's result itself, when nobody holds any part of it
+        slot, _, _, nbytes = variant.new_outs[0]
+        return [*lines, "    r, s, n = last",
+                "    if (getrefcount(r) > OWNED or getrefcount(s) > HELD or getrefcount(n) > HELD"
+                " or s.node is not n or n.arg.exported or r.grad is not None"
+                " or r._view is not None or s.requires):",
+                f"        n = buffer(out_dtype0, out_shape0, allocate({nbytes}))",
+                "        r = result(n)",
+                "        s = r._storage",
+                "        last[:] = r, s, n",
+                f"        table[{slot}] = n.arg.address"]
     for k, (slot, _, _, nbytes) in enumerate(variant.new_outs):
         lines += [f"    m{k} = kept[{k}]",  # the last call's memory, when its result is gone
                   f"    if getrefcount(m{k}) > OWNED:",
@@ -91,10 +108,15 @@ def _call(variant: Any) -> list[str]:
     return lines + (["    check()"] if variant.executable.program.errors else [])
 
 
+def _single(variant: Any) -> bool:
+    """Is one new tensor all that the function gives?"""
+    return variant.spec == 0 and len(variant.new_outs) == 1 == len(variant.fresh_places)
+
+
 def _return(variant: Any) -> str:
+    if _single(variant):
+        return "s.version += 1\n    return r"
     made = [f"result(buffer(out_dtype{k}, out_shape{k}, m{k}))" for k in variant.fresh_places]
-    if variant.spec == 0 and made:
-        return f"return {made[0]}"
     return f"return unflatten(spec, [{', '.join(made)}])"
 
 
@@ -103,7 +125,7 @@ def _scope(variant: Any, values: tuple[Any, ...]) -> dict[str, Any]:
         "Tensor": Tensor, "allocate": memory.allocate, "call": variant.executable.functions[0],
         "acquire": variant.lock.acquire, "release": variant.lock.release, "result": result,
         "buffer": nd.buffer, "unflatten": unflatten, "spec": variant.spec, "variant": variant,
-        "check": variant.check, "getrefcount": getrefcount, "OWNED": OWNED,
+        "check": variant.check, "getrefcount": getrefcount, "OWNED": OWNED, "HELD": HELD,
         "HELD_IN_SCOPE": HELD_IN_SCOPE}
     for i, v in enumerate(values):
         scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}

@@ -30,7 +30,10 @@ class Flag:
             return self.default
         if isinstance(self.default, bool):
             return text not in ("", "0", "false", "no")
-        return type(self.default)(text)
+        try:
+            return type(self.default)(text)
+        except ValueError:
+            raise ValueError(f"{self.variable}: expected a number, got {text!r}") from None
 
 
 FLAGS = (

@@ -168,7 +168,8 @@ class _Fuser:
     # -- anchors ---------------------------------------------------------------------------------
     def absorb(self, k: Kernel, n: Node) -> bool:
         """Makes n part of kernel k if k's loops can compute it on their way."""
-        if k.kind not in ("map", "rows") or any(s.home is not n and s.region for s in k.stores):
+        if k.kind not in ("map", "rows") or any(
+                s.home is not n and s.region is not None for s in k.stores):
             return False
         if n.op in CONTRACTIONS:
             if config.matmul == "blas" and any(s.value is not n for s in k.stores):
@@ -389,7 +390,8 @@ def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
     if not ({host.kind, k.kind} <= {"map", "rows"}
             or ((host.kind, k.kind) == ("contract", "map") and host in reads[k])):
         return False
-    if any(s.region for s in host.stores + k.stores) or len(host.stores) + len(k.stores) > 16:
+    stores = host.stores + k.stores
+    if any(s.region is not None for s in stores) or len(stores) > 16:
         return False
     if k in before[host] or any(host in before[r] for r in before[k] if r is not host):
         return False
@@ -486,8 +488,7 @@ def _ordered(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:
             out.append(k)
             continue
         if k in begun:
-            raise RuntimeError("fuse: expected kernels in some order, got two that wait for each "
-                               "other")
+            raise RuntimeError("fuse: expected an order, got kernels that wait for each other")
         begun.add(k)
         stack.append((k, True))
         first = {w for n in loads(k, stored) for w in writers.get(n, ()) if w is not k} - done

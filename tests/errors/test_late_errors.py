@@ -119,3 +119,11 @@ def test_a_late_error_repeats_and_spares_the_rest():
         with pytest.raises(IndexError):
             bad.numpy()
     assert good.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_a_flag_that_is_no_number(monkeypatch):
+    from flambeau.compiler.config import Config
+
+    monkeypatch.setenv("FLAMBEAU_DEBUG", "abc")
+    with pytest.raises(ValueError, match="FLAMBEAU_DEBUG: expected a number, got 'abc'"):
+        Config()

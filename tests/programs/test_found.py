@@ -8,6 +8,7 @@ import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import loop as rolled
 from flambeau.compiler import node as nd
+from flambeau.compiler.config import override
 from flambeau.runtime import reference
 
 import tensor_compare
@@ -81,3 +82,11 @@ def test_constants_as_state() -> None:
     for i in range(3):
         assert f(fb.ones(3)).tolist() == [i + 1] * 3
     assert a.tolist() == [0] * 3 and [s is b._storage for s in f.last.written] == [True]
+
+
+def test_a_number_is_a_region_too() -> None:
+    """Without `simplify`, which removes them, 0-d region writes are kernels."""
+    x = leaf(np.asarray(1.5, np.float32))
+    put = nd.node("put", dt.float32, (), (x, nd.elementwise("add", x, x)), ())
+    with override(skip="simplify,simplify_again"):
+        assert mismatch([nd.elementwise("mul", put, nd.const(dt.float32, 3))]) is None

@@ -80,7 +80,7 @@ def _addresses(variant: Any, names: list[str]) -> list[str]:
         return [*lines, "    r, s, n = last",
                 "    if (getrefcount(r) > OWNED or getrefcount(s) > HELD or getrefcount(n) > HELD"
                 " or s.node is not n or n.arg.exported or r.grad is not None"
-                " or r._view is not None or s.requires):",
+                " or r._view is not None or r._storage is not s or s.requires):",
                 f"        n = buffer(out_dtype0, out_shape0, allocate({nbytes}))",
                 "        r = result(n)",
                 "        s = r._storage",

@@ -163,3 +163,22 @@ def test_other_threads_work_while_one_records() -> None:
     for w in workers:
         w.join()
     assert not wrong
+
+
+def test_a_result_handed_out_again_is_the_functions_own() -> None:
+    f = fb.compile(lambda x: x * 2)
+    xs = [fb.full(5, float(i)).realize() for i in range(6)]
+    f(xs[0])
+    y = f(xs[1])
+    y.set_(xs[5])
+    del y
+    assert f(xs[2]).tolist() == [4] * 5 and xs[5].tolist() == [5] * 5
+    y = f(xs[1])
+    part, lazy, rows = y[1:], y + 0, iter(y)
+    del y
+    f(xs[3])
+    assert part.tolist() == [2] * 4 and lazy.tolist() == [2] * 5 and sum(map(float, rows)) == 10
+    y = f(xs[1])
+    y.resize_(2)
+    del y
+    assert f(xs[2]).tolist() == [4] * 5

@@ -465,19 +465,19 @@ def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
     return x
 
 
-def _contiguous(b: Block, base: Value, at: Value, kind: object, on: Value | None,
+def _contiguous(b: Block, base: Value, at: Value, kind: Type, on: Value | None,
                 dtype: DType) -> Value:
-    address = b.gep(base, kind.with_lanes(1), at)  # type: ignore[attr-defined]
+    address = b.gep(base, kind.with_lanes(1), at)
     if on is None:
-        return b.load(kind, address, dtype.itemsize)  # type: ignore[arg-type]
+        return b.load(kind, address, dtype.itemsize)
     return masked_load(b, kind, address, on, dtype.itemsize)
 
 
-def masked_load(b: Block, kind: object, address: Value, on: Value, align: int) -> Value:
+def masked_load(b: Block, kind: Type, address: Value, on: Value, align: int) -> Value:
     """Lanes that are off are not touched and read as zero."""
-    name = f"llvm.masked.load.{kind.mangled}.p0"  # type: ignore[attr-defined]
+    name = f"llvm.masked.load.{kind.mangled}.p0"
     b.module.declare(name, f"declare {kind} @{name}(ptr, i32, {on.type}, {kind})")
-    return b.value(kind, f"call {kind} @{name}({address}, i32 {align}, "  # type: ignore[arg-type]
+    return b.value(kind, f"call {kind} @{name}({address}, i32 {align}, "
                          f"{on}, {kind} zeroinitializer)")
 
 
@@ -492,19 +492,19 @@ def _masked_store(b: Block, v: Value, address: Value, on: Value, align: int) -> 
     b.line(f"call void @{name}({v}, {address}, i32 {align}, {on})")
 
 
-def _pointers(b: Block, base: Value, lanes: Value, element: object) -> Value:
+def _pointers(b: Block, base: Value, lanes: Value, element: Type) -> Value:
     kind = make_type("ptr", lanes.type.lanes)
     return b.value(kind, f"getelementptr {element}, {base}, {lanes}")
 
 
-def _gather(b: Block, base: Value, lanes: Value, kind: object, on: Value | None) -> Value:
-    scalar_kind = kind.with_lanes(1)  # type: ignore[attr-defined]
+def _gather(b: Block, base: Value, lanes: Value, kind: Type, on: Value | None) -> Value:
+    scalar_kind = kind.with_lanes(1)
     where = _pointers(b, base, lanes, scalar_kind)
     on = on or const(lanes.type.mask, True)
-    name = f"llvm.masked.gather.{kind.mangled}.{where.type.mangled}"  # type: ignore[attr-defined]
+    name = f"llvm.masked.gather.{kind.mangled}.{where.type.mangled}"
     b.module.declare(name, f"declare {kind} @{name}({where.type}, i32, {on.type}, {kind})")
     align = max(1, scalar_kind.bits // 8)
-    return b.value(kind, f"call {kind} @{name}({where}, i32 {align}, "  # type: ignore[arg-type]
+    return b.value(kind, f"call {kind} @{name}({where}, i32 {align}, "
                          f"{on}, {kind} zeroinitializer)")
 
 

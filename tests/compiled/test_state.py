@@ -182,3 +182,22 @@ def test_a_result_handed_out_again_is_the_functions_own() -> None:
     y.resize_(2)
     del y
     assert f(xs[2]).tolist() == [4] * 5
+
+
+def test_ten_thousand_steps_are_two_programs_and_leak_nothing() -> None:
+    """A rate that changes at every step, and a short last batch."""
+    net = fb.nn.Sequential(fb.nn.Linear(20, 16), fb.nn.Tanh(), fb.nn.Linear(16, 5),
+                           fb.nn.LogSoftMax())
+    optimizer = fb.optim.SGD(net, lr=0.1)
+    step = net.compile(fb.nn.ClassNLLCriterion(), optimizer)
+    sizes = [100] * 10 + [30]
+    batches = [(fb.randn(n, 20).realize(), fb.randint(0, 5, (n,)).realize()) for n in sizes]
+    live = []
+    for i in range(910):
+        for x, y in batches:
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + i)
+            step(x, y)
+        if i in (5, 909):
+            live.append(fb.memory()["current"])
+    assert len(step.compiled.variants) == 2
+    assert live[1] <= live[0]

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"compiler": "flambeau.compiler", "runtime": "flambeau.runtime", "frontend": "flambeau"}
 
 # the compiler's plain data, and what writes LLVM text: all that the runtime may see
-DATA = {"node", "ops", "dtype", "kernel", "target", "config", "loop", "fold", "codegen.emit"}
+DATA = {"node", "ops", "dtype", "kernel", "launch", "target", "config", "loop", "fold",
+        "codegen.emit"}
 RUNTIME_SEES = {f"flambeau.compiler.{name}" for name in DATA} | {"flambeau.compiler"}
 
 # frontend files that may ask compiler passes or the runtime for something, and nobody else

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flambeau.compiler import fuse, memory
+from flambeau.compiler import fuse
 from flambeau.compiler.codegen import blas, nest, scatter
 from flambeau.compiler.codegen.dense import Dense
 from flambeau.compiler.codegen.emit import (
@@ -26,6 +26,7 @@ from flambeau.compiler.codegen.emit import (
     const,
 )
 from flambeau.compiler.codegen.lower import Layout
+from flambeau.compiler.codegen.placing import Placer, Rolled, idle
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
 from flambeau.compiler.node import Node, toposort
 from flambeau.compiler.ops import ELEMENTWISE, OPS
@@ -41,72 +42,21 @@ class Assembled:
     reports: list[KernelReport] = field(default_factory=list)
 
 
-class Assembler:
+class Assembler(Placer):
     """Writes kernels and entries into a module."""
 
     def __init__(self, module: Module, target: Target, layout: Layout, timed: bool) -> None:
-        self.module, self.target, self.layout, self.timed = module, target, layout, timed
-        self.result = Assembled(slots=[("scalars", 0)])
+        super().__init__(layout)
+        self.module, self.target, self.timed = module, target, timed
+        self.result = Assembled(slots=self.slots)
         self.dense: dict[Kernel, Dense] = {}
-        self.rolled: dict[Kernel, RolledLoop] = {}
         self.names: dict[str, int] = {}
-        self.arena = memory.Arena()
         self.block: Block
         self.fn: Function
         self.table: Value
 
-    # -- slots -----------------------------------------------------------------------------------
-    def slot(self, where: str, place: int) -> int:
-        self.result.slots.append((where, place))
-        return len(self.result.slots) - 1
-
-    def place(self, kernels: list[Kernel], homes: dict[Node, int], arena: memory.Arena
-              ) -> dict[Kernel, int]:
-        """Gives every stored node a slot; returns the scratch slot of the kernels that need one.
-
-        homes: nodes that have a slot already (inputs, outputs).
-        """
-        slots = self.layout.slots
-        slots.update(homes)
-        stored = set(slots) | {h for k in kernels for h in k.homes}
-        life = memory.lifetimes(kernels, stored)
-        ends: dict[int, list[Node]] = {}
-        scratch: dict[Kernel, int] = {}
-        handed_on: set[Node] = set()
-        for n, (_, last) in life.items():
-            if n not in homes:
-                ends.setdefault(last, []).append(n)
-        for i, k in enumerate(kernels):
-            for n in k.homes:
-                if n not in slots:
-                    slots[n] = self._home(k, n, life, i, homes, stored, arena, handed_on)
-            need = self._scratch(k)
-            if need:
-                offset = arena.take(need)
-                scratch[k] = self.slot("arena", offset)
-                arena.give(offset, need)
-            for n in ends.get(i, ()):
-                where, offset = self.result.slots[slots[n]]
-                if where == "arena" and n not in handed_on:
-                    arena.give(offset, n.nbytes)
-        return scratch
-
-    def _home(self, k: Kernel, n: Node, life: dict[Node, tuple[int, int]], i: int,
-              homes: dict[Node, int], stored: set[Node], arena: memory.Arena,
-              handed_on: set[Node]) -> int:
-        """A temporary's slot. A region write into a temporary that dies here happens in place."""
-        old = k.initial
-        if (old is not None and old not in homes and old in life and life[old][1] == i
-                and old.nbytes == n.nbytes and memory.overwrites(k, old, stored)):
-            where, place = self.result.slots[self.layout.slots[old]]
-            if where == "arena":
-                handed_on.add(old)
-                return self.slot("arena", place)
-        return self.slot("arena", arena.take(n.nbytes))
-
-    def _scratch(self, k: Kernel) -> int:
-        """Bytes of working memory a kernel wants besides its results."""
-        if k.kind == "contract" and not _idle(k):
+    def scratch_of(self, k: Kernel) -> int:
+        if k.kind == "contract" and not idle(k):
             self.dense[k] = Dense(k, self.layout, self.target)
             return self.dense[k].plan.scratch_bytes
         if k.kind == "loop":
@@ -127,9 +77,9 @@ class Assembler:
 
     def close(self) -> None:
         """Fills the table of slots at the entry's start and ends the entry."""
-        count = len(self.result.slots)
+        count = len(self.slots)
         self.head.line(f"%slots = alloca [{count} x ptr], align 64")
-        for i, (where, place) in enumerate(self.result.slots):
+        for i, (where, place) in enumerate(self.slots):
             if where == "scalars":
                 address = self.fn[1]
             elif where == "arena":
@@ -159,7 +109,7 @@ class Assembler:
         self.clock(0)
         checked = True
         for k in kernels:
-            if not checked and any(self.result.slots[self.layout.slots[h]][0] == "input"
+            if not checked and any(self.slots[self.layout.slots[h]][0] == "input"
                                    for h in k.homes):
                 self.stop_if_failed()
                 checked = True
@@ -211,7 +161,7 @@ class Assembler:
         if k.kind == "loop":
             self.rolled[k].write(scratch)
             return
-        if _idle(k):
+        if idle(k):
             return
         symbol = self.symbol(k)
         if blas.serves(k, self.layout):
@@ -237,13 +187,10 @@ class Assembler:
 
     def start_from(self, k: Kernel) -> None:
         """The home starts as a copy of `initial`, unless it is the same memory."""
-        assert k.initial is not None
-        slots = self.layout.slots
-        to, source = slots[k.homes[0]], slots[k.initial]
-        places = self.result.slots
-        apart = places[to] != places[source] or (places[to][0] == "moving" and to != source)
-        if apart and k.initial.nbytes:
-            self.copy(to, source, k.initial.nbytes)
+        if self.apart(k):
+            assert k.initial is not None
+            slots = self.layout.slots
+            self.copy(slots[k.homes[0]], slots[k.initial], k.initial.nbytes)
 
     def copy(self, to: int, source: int, nbytes: int) -> None:
         self.copy_bytes(self.get(to), self.get(source), nbytes)
@@ -283,57 +230,15 @@ class Assembler:
 
 
 
-class RolledLoop:
-    """A loop kernel: its body's kernels, planned once, and the native loop around them.
+class RolledLoop(Rolled):
+    """A loop kernel as native code: the steps run in the entry."""
 
-    Each carry has two buffers that change roles every step; rows of sequences and of stacked
-    outputs are reached by moving their slots.
-    """
-
-    def __init__(self, writer: Assembler, k: Kernel) -> None:
-        self.writer, self.k = writer, k
-        self.node = k.stores[0].value.src[0]
-        loop = self.loop = self.node.arg
-        self.outer = writer.layout
-        self.layout = Layout({}, self.outer.scalars, self.outer.errors)
-        wanted = {s.value.arg: s.value for s in k.stores}
-        self.wanted = wanted
-        self.stacked = [i for i in range(loop.carries, len(loop.results)) if i in wanted]
-        roots = [*loop.carried, *(loop.results[i] for i in self.stacked)]
-        arena = memory.Arena()
-        first = len(writer.result.slots)
-        self.pairs = [(arena.take(c.nbytes), arena.take(c.nbytes)) for c in loop.carried]
-        homes = {x: writer.slot("moving", 0) for x in loop.inputs[:loop.carries + loop.sequences]}
-        for x, src in zip(loop.inputs[loop.carries + loop.sequences:],
-                          self.node.src[loop.carries + loop.sequences:]):
-            homes[x] = self.outer.slots[src]
-        given = dict(homes)
-        writer.layout = self.layout
-        self.conditions: list[Kernel] = []
-        self.scratch: dict[Kernel, int] = {}
-        if loop.condition is not None:
-            self.flag = writer.slot("arena", arena.take(1))
-            self.conditions = fuse.fuse([loop.condition])
-            self.scratch |= writer.place(self.conditions, {**given, loop.condition: self.flag},
-                                         arena)
-        homes |= {r: writer.slot("moving", 0) for r in roots}
-        self.kernels = fuse.fuse([r for r in roots if r.size])
-        if any(k.kind == "extern" for k in self.kernels + self.conditions):
-            raise TypeError("loop: expected native operations in the body of a scan or while_loop, "
-                            "got a host routine (sort or linear algebra)")
-        self.scratch |= writer.place(self.kernels, homes, arena)
-        writer.layout = self.outer
-        self.own = [i for i in range(first, len(writer.result.slots))
-                    if writer.result.slots[i][0] == "arena"]
-        self.bytes = arena.bytes
+    writer: Assembler
 
     def write(self, slot: int | None) -> None:
         """Writes the loop at this point of the entry; `slot`: the working memory's."""
         writer, loop = self.writer, self.loop
-        _, base = writer.result.slots[slot] if slot is not None else ("arena", 0)
-        for i in self.own:
-            where, place = writer.result.slots[i]
-            writer.result.slots[i] = (where, place + base)
+        base = self.settle(slot)
         arena = writer.fn[2]
         b = writer.block
         sides = [[b.gep(arena, I8, const(I64, place + base)) for place in pair]
@@ -414,11 +319,6 @@ class RolledLoop:
         for k in kernels:
             self.writer.kernel(k, self.scratch.get(k))
 
-
-
-def _idle(k: Kernel) -> bool:
-    """Has the kernel nothing to store? So are values without elements that a loop reads."""
-    return k.kind not in ("loop", "extern") and all(not s.value.size for s in k.stores)
 
 
 def kernel_name(k: Kernel) -> str:

@@ -31,7 +31,7 @@ DOORS = {"realize", "compiled", "quick", "inspecting", "tracing", "training", "a
 FRONTEND_SEES = {f"flambeau.compiler.{name}" for name in ("node", "ops", "algebra", "dtype",
                                                      "config")}
 
-PACKAGES = ("nn", "optim", "data", "cli")  # they use the public tensor API
+PACKAGES = ("nn", "optim", "data", "files", "cli")  # they use the public tensor API
 # files of the packages that build nodes themselves, each with its reason; the shorter the better
 ENGINE = {
     "nn.module": "the base class: backward by differentiation, flat parameters",
@@ -42,6 +42,7 @@ ENGINE = {
     "nn.linear": "one node for product and transposition",
     "nn.criteria": "log-softmax and its loss are recorded as one expression",
     "nn.normalization": "running statistics are updated with the next forced value",
+    "files.arrays": "tensors from bits, and storages whole",
     "optim.optimizer": "updates are lazy, so that a whole step is one program",
     "optim.sgd": "the update is a rule on nodes, shared by class, function and compiled step",
     "optim.adam": "the update is a rule on nodes, shared by class, function and compiled step",

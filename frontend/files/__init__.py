@@ -1,0 +1,14 @@
+"""Files: NumPy's, safetensors, Torch7's, MATLAB's, and checkpoints of our own.
+
+`fb.save(x, path)` and `fb.load(path)` choose the format by the name's ending. No reader runs code
+from a file, and over damaged or hostile bytes every one of them raises `FileError` and nothing
+else.
+"""
+
+from .npy import load_npy as load_npy
+from .npy import load_npz as load_npz
+from .npy import save_npy as save_npy
+from .npy import save_npz as save_npz
+from .safetensors import load_safetensors as load_safetensors
+from .safetensors import save_safetensors as save_safetensors
+from .source import FileError as FileError

@@ -263,9 +263,10 @@ def _attributes(path: Path, alias: str) -> list[str]:
 
 
 def test_packages_point_one_way() -> None:
-    """nn knows nothing of optim, data knows nobody, cli knows all; the core knows none."""
+    """nn knows nothing of optim, data knows nobody, files knows what it writes, cli knows all; the
+    core knows none."""
     allowed = {"": set(), "data": {"data"}, "nn": {"nn"}, "optim": {"optim", "nn"},
-               "cli": set(PACKAGES)}
+               "files": {"files", "nn", "optim"}, "cli": set(PACKAGES)}
     broken = []
     for path in files():
         here = package_of(module_name(path))

@@ -62,3 +62,9 @@ def by_name(name: str) -> DType | None:
 def count_of(shape: tuple[int, ...]) -> int:
     """Number of elements."""
     return math.prod(shape)
+
+
+def write_bits(out: Any, bits: np.ndarray) -> None:
+    """The elements' bytes, row-major, without a copy where they lie so."""
+    if bits.size:
+        out.write(np.ascontiguousarray(bits).reshape(-1).view(np.uint8).data)

@@ -15,7 +15,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
 from ..tensor import Tensor
-from .arrays import bits_of, check_bools, checked_shape, count_of, tensor_of
+from .arrays import bits_of, check_bools, checked_shape, count_of, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
 MAGIC = b"\x93NUMPY"
@@ -138,4 +138,4 @@ def _write(out: Any, x: Any) -> None:
     kind = "|V2" if dtype is dt.bfloat16 else np.lib.format.dtype_to_descr(bits.dtype)
     np.lib.format.write_array_header_1_0(
         out, {"descr": kind, "fortran_order": False, "shape": bits.shape})
-    out.write(memoryview(np.ascontiguousarray(bits)).cast("B") if bits.size else b"")
+    write_bits(out, bits)

@@ -14,7 +14,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
 from ..tensor import Tensor
-from .arrays import bits_of, by_name, check_bools, checked_shape, count_of, tensor_of
+from .arrays import bits_of, by_name, check_bools, checked_shape, count_of, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
 HEADER = 100_000_000  # bytes, as the format's own reader has it
@@ -69,10 +69,10 @@ def save_safetensors(file: Any, tensors: dict[str, Any], metadata: dict[str, str
     """
     header: dict[str, Any] = {}
     if metadata:
-        for key, text in metadata.items():
-            if not isinstance(key, str) or not isinstance(text, str):
+        for key, value in metadata.items():
+            if not isinstance(key, str) or not isinstance(value, str):
                 raise TypeError(f"save_safetensors: expected metadata of texts, got {key!r}: "
-                                f"{type(text).__name__}")
+                                f"{type(value).__name__}")
         header["__metadata__"] = dict(metadata)
     found = [(name, *_named_bits(name, x)) for name, x in tensors.items()]
     # wide elements first, so that every tensor is aligned; the format's own writer does the same
@@ -88,8 +88,7 @@ def save_safetensors(file: Any, tensors: dict[str, Any], metadata: dict[str, str
     with replacing(file) as out:
         out.write(len(text).to_bytes(8, "little") + text)
         for _, bits, dtype in found:
-            little = np.ascontiguousarray(bits.astype(dtype.numpy.newbyteorder("<"), copy=False))
-            out.write(memoryview(little.reshape(-1)).cast("B") if bits.size else b"")
+            write_bits(out, bits.astype(dtype.numpy.newbyteorder("<"), copy=False))
 
 
 def _named_bits(name: str, x: Any) -> tuple[np.ndarray, DType]:

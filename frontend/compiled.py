@@ -19,14 +19,14 @@ import numpy as np
 from flambeau.compiler import node as nd
 from flambeau.compiler.node import Node
 from flambeau.compiler.request import prepare
-from flambeau.runtime import execute, memory
+from flambeau.runtime import entry, execute, memory
 
 from . import realize as door
 from . import tracing
 from .counting import HELD, OWNED
 from .creation import asarray
 from .inspecting import Inspected
-from .quick import refresh, written_out
+from .quick import quick
 from .random import Draw
 from .storage import Storage
 from .tensor import Tensor, check_writable, default_dtype, leaves, no_grad, read, result, write
@@ -58,11 +58,39 @@ class Argument:
         return f"argument {self.number}"
 
 
+class Turns:
+    """Programs that share state run one at a time. inside: how many threads are in one, where
+    machine code can see it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.inside = ctypes.c_int64(0)
+
+    def enter(self) -> bool:
+        """Takes a turn if nobody has one: whether it did."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        self.inside.value += 1
+        return True
+
+    def leave(self) -> None:
+        """Ends a turn."""
+        self.inside.value -= 1
+        self.lock.release()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.inside.value += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.leave()
+
+
 class Variant(Inspected):
     """One signature of a compiled function: its program and where its leaves come from."""
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
-                 name: str, turns: Any = None) -> None:
+                 name: str, turns: Turns | None = None) -> None:
         start = time.perf_counter()
         self.name = name
         self.places: list[int] = []  # tensor arguments, by position among args + kwargs values
@@ -88,7 +116,7 @@ class Variant(Inspected):
         self._plan(trace, wanted, fresh, (*args, *kwargs.values()))
         # calls that change something take turns; others that meet go the long way
         self.changes = bool(self.written or self.given_back)
-        self.lock = turns if turns is not None and self.changes else threading.RLock()
+        self.turns = turns if turns is not None and self.changes else Turns()
         self.seconds = time.perf_counter() - start
 
     def _stand_ins(self, values: tuple[Any, ...]) -> list[Any]:
@@ -151,13 +179,11 @@ class Variant(Inspected):
         number = {k: i for i, (k, *_) in enumerate(self.new_outs)}
         self.fresh_places = [number.get(len(self.sources) + p, -1) for p in self.result_places]
         self.bound = False
-        self.values: tuple[Any, ...] | None = values  # until `quick` is written
-        self.quick: Callable[..., Any] | None = None
-        self.scope: dict[str, Any] = {}
+        self.values: tuple[Any, ...] | None = values  # until the entry is made
+        self.entry: entry.Entry | None = None
         self.block: Any = self.executable.scalars.pack(())
         self.block_address = ctypes.addressof(self.block)
         self.held: list[tuple[Storage, Node, bool]] = []
-        self.packed: list[Any] | None = None
         self.arena_buffer: Any = None
         for draw in reversed([s for s in self.scalars if isinstance(s, Draw)]):
             draw.generator.draws = min(draw.generator.draws, int(draw.value) - 1)  # none was used
@@ -165,15 +191,15 @@ class Variant(Inspected):
     def run(self, values: tuple[Any, ...]) -> Any:
         """Calls the program on concrete arguments."""
         if self.changes:
-            with self.lock:
+            with self.turns:
                 return self._again(values) if self.bound and self._still_bound() else (
                     self._anew(values))
-        if self.bound and self.lock.acquire(blocking=False):
+        if self.bound and self.turns.enter():
             try:
                 if self._still_bound():
                     return self._again(values)
             finally:
-                self.lock.release()
+                self.turns.leave()
         return self._anew(values)
 
     def _anew(self, values: tuple[Any, ...]) -> Any:
@@ -199,7 +225,7 @@ class Variant(Inspected):
         """Keeps the table of addresses for the next call, which will find the same state."""
         if not self.repeats:
             return
-        with self.lock:
+        with self.turns:
             table = self.executable.table_type()
             held = []
             for i, storage in self.state_of:
@@ -214,19 +240,17 @@ class Variant(Inspected):
                 if alias >= 0:
                     table[len(self.sources) + k] = table[alias]
             self.table, self.table_address = table, ctypes.addressof(table)
-            self.held, self.packed, self.bound = held, None, True
+            self.held, self.bound = held, True
             if self.values is not None:
-                self.quick, self.scope = written_out(self, self.values)
-                self.values = None
-            if self.quick is not None:
-                refresh(self)
+                self.entry, self.values = quick(self, self.values), None
+            if self.entry is not None:
+                self.entry.bind(self.table_address, self.block_address, self.arena() or 0, held)
 
     def _still_bound(self) -> bool:
         """Is all state where the last call left it, and nobody else looking at it?"""
-        alone = HELD if self.quick is None else HELD + 1
         for storage, leaf, donated in self.held:
             if storage.node is not leaf or (donated and (
-                    getrefcount(leaf) > alone or leaf.arg.exported)):
+                    getrefcount(leaf) > HELD or leaf.arg.exported)):
                 self._unbind()
                 return False
         return True
@@ -234,8 +258,8 @@ class Variant(Inspected):
     def _unbind(self) -> None:
         """Forgets the state's leaves, so that the long way finds who else holds them."""
         self.bound = False
-        for i in range(len(self.held)):
-            self.scope[f"l{i}"] = None
+        if self.entry is not None:
+            self.entry.unbind()
         self.held = []
 
     def _again(self, values: tuple[Any, ...]) -> Any:
@@ -246,18 +270,15 @@ class Variant(Inspected):
             leaf = _leaf(values[place])
             keep.append(leaf)
             table[i] = leaf.arg.address
-        now = self._numbers(values)
-        if now != self.packed:
-            self.pack(now)
+        self.executable.scalars.pack_into(self.block, self._numbers(values))
+        if self.entry is not None:
+            self.entry.forget()
         fresh = []
-        before = [(k, table[k]) for k, *_ in self.new_outs]
         for k, dtype, shape, nbytes in self.new_outs:
             made = memory.allocate(nbytes)
             table[k] = made.address
             fresh.append(result(nd.buffer(dtype, shape, made)))
         self.executable.functions[0](self.table_address, self.block_address, self.arena())
-        for k, address in before:  # where `quick` keeps its own
-            table[k] = address
         if self.executable.program.errors:
             self.check()
         for storage in self.written:
@@ -283,18 +304,17 @@ class Variant(Inspected):
             error = execute.ProgramError(*self.executable.program.errors[status - 1])
             raise door.located(error, self.request)
 
-    def look(self, seen: list[Any]) -> None:
-        """Packs watched numbers again and notes what was seen."""
-        self.pack([s.current() for s in self.scalars])
-        seen[:] = [s.watch[0][s.watch[1]] for s in self.scalars]
+    def number(self) -> None:
+        """Writes all numbers but the arguments into the block."""
+        for i, scalar in enumerate(self.scalars):
+            if self.scalar_places[i] < 0:
+                self.executable.scalars.put(self.block, i, scalar.current())
 
-    def pack(self, now: list[Any]) -> None:
-        """Writes the scalar arguments."""
-        self.block = self.executable.scalars.pack(now)
-        self.block_address = ctypes.addressof(self.block)
-        self.packed = now
-        if "seen" in self.scope:
-            self.scope["seen"][:] = [None] * len(self.scalars)
+    def look(self) -> None:
+        """The same, and notes what was seen where the numbers are kept."""
+        self.number()
+        assert self.entry is not None
+        self.entry.see()
 
     def gather(self, values: tuple[Any, ...]) -> list[Node]:
         """The buffer leaf behind every input, state as it is now."""
@@ -434,14 +454,13 @@ class Compiled:
         self.variants: dict[Any, Variant] = {}
         self.last: Variant | None = None
         self.quick: Callable[..., Any] | None = None  # of the latest variant
-        self.arity = 0
-        self.turns = threading.RLock()
+        self.turns = Turns()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if recorders and tracing.recording():  # inside another compiled function: part of it
             return self.fn(*map(_from_array, args), **{k: _from_array(v)
                                                        for k, v in kwargs.items()})
-        if self.quick is not None and not kwargs and len(args) == self.arity:
+        if self.quick is not None and not kwargs:
             found = self.quick(*args)
             if found is not NotImplemented:
                 return found
@@ -455,7 +474,7 @@ class Compiled:
         variant = self.variant(args, kwargs)
         found = variant.run(values)
         if not kwargs:
-            self.quick, self.arity = variant.quick, len(args)
+            self.quick = variant.entry.call if variant.entry is not None else None
         return found
 
     def _on_nests(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

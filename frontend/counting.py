@@ -15,13 +15,5 @@ def _count_local() -> int:
     return getrefcount(local)
 
 
-def _count_global() -> int:
-    """What getrefcount says of a global variable's object that nothing else holds."""
-    return getrefcount(_alone)
-
-
-_alone = object()
-
 OWNED = _count_local()  # a leaf that its storage alone holds, asked through a local name
-HELD = OWNED + 1  # and a binding does; and quick's globals, where there is a quick
-HELD_IN_SCOPE = _count_global() + 2  # the same, asked by quick: its globals, storage, binding
+HELD = OWNED + 1  # and a binding does

@@ -1,140 +1,99 @@
-"""The shortest way to a compiled program: its call written out as Python source, once a variant.
+"""The shortest way to a compiled program: its record for the native entry, once a variant.
 
-Loops over arguments, state and outputs become plain lines, so that a step on a small net costs a
-few microseconds. The function's globals are its `scope`, where a new binding puts new leaves and a
-new table. It gives NotImplemented whenever anything needs the long way.
+A call then goes from Python straight to machine code, which looks at the arguments and the state
+itself (`runtime/entry.py`) and gives NotImplemented whenever anything needs the long way.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from sys import getrefcount
 from typing import Any
 
+from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
-from flambeau.runtime import memory
+from flambeau.runtime import entry, memory
 
-from .counting import HELD, HELD_IN_SCOPE, OWNED
 from .tensor import Tensor, result
-from .trees import unflatten
+
+LONG = 200e-6  # seconds; a program that takes longer lets other Python threads run meanwhile
+FLOPS, BYTES = 20e9, 20e9  # a second, for that estimate
+
+_FLOATS = {dt.float32.name: entry.FLOAT32, dt.float64.name: entry.FLOAT64}
 
 
-def written_out(variant: Any, values: tuple[Any, ...]) -> tuple[Callable[..., Any] | None,
-                                                                dict[str, Any]]:
-    """`quick` for a bound variant and its scope; None when its arguments need the long way.
-
-    It serves plain computed tensors of this signature while all state is where it was left.
-    """
-    plain = all(isinstance(v, Tensor) and not v.requires_grad for v in values)
-    if not plain or variant.given_back or any(p < 0 for p in variant.fresh_places):
-        return None, {}
-    names = [f"t{i}" for i in range(len(values))]
-    lines = [*_tests(variant, names), "if not acquire(False): return NotImplemented", "try:",
-             *_addresses(variant, names), *_call(variant), "finally: release()",
-             *(f"w{i}.version += 1" for i in range(len(variant.written))), _return(variant)]
-    source = f"def quick({', '.join(names)}):\n" + "\n".join(f"    {x}" for x in lines)
-    scope = _scope(variant, values)
-    exec(source, scope)
-    return scope["quick"], scope
-
-
-def refresh(variant: Any) -> None:
-    """Tells `quick` of a new binding."""
-    kept = [memory.allocate(nbytes) for *_, nbytes in variant.new_outs]
-    for (slot, *_), made in zip(variant.new_outs, kept):
-        variant.table[slot] = made.address
-    last: list[Any] = []
-    if _single(variant):
-        _, dtype, shape, _ = variant.new_outs[0]
-        n = nd.buffer(dtype, shape, kept[0])
-        r = result(n)
-        last = [r, r._storage, n]
-    variant.scope |= {"table": variant.table, "table_address": ctypes.addressof(variant.table),
-                      "arena": variant.arena(), "block_address": variant.block_address,
-                      "kept": kept, "last": last}
-    for i, (storage, leaf, _) in enumerate(variant.held):
-        variant.scope |= {f"s{i}": storage, f"l{i}": leaf}
+def quick(variant: Any, values: tuple[Any, ...]) -> entry.Entry | None:
+    """The entry of a variant bound to these values; None when its calls need the long way."""
+    fresh = variant.fresh_places
+    whole = sorted(fresh) == list(range(len(variant.new_outs)))
+    plain = variant.spec == 0 or variant.spec == (tuple, list(range(len(fresh))))
+    arguments = _arguments(variant, values)
+    if (arguments is None or LAYOUT is None or not whole or not plain or not fresh
+            or fresh != sorted(fresh) or variant.given_back):
+        return None
+    watched = [s.watch for s, i in zip(variant.scalars, variant.scalar_places) if i < 0]
+    followed = all(w is not None for w in watched)
+    calls: dict[str, Any] = {"renew": lambda k: _renew(variant, k)}
+    if watched:
+        calls["look" if followed else "numbers"] = variant.look if followed else variant.number
+    if variant.executable.program.errors:
+        calls["check"] = variant.check
+    if seconds(variant) > LONG:
+        calls |= {"enter": variant.turns.enter, "leave": variant.turns.leave}
+    function = variant.executable.code.address(variant.executable.program.entries[0])
+    return entry.Entry(LAYOUT, function, arguments, watched if followed else (),
+                       variant.written, [slot for slot, *_ in variant.new_outs],
+                       variant.spec == 0, ctypes.addressof(variant.turns.inside), **calls)
 
 
-def _watched(variant: Any) -> bool:
-    """Can all numbers be followed by a look at where they are kept?"""
-    return bool(variant.scalars) and all(c.watch is not None for c in variant.scalars)
+def seconds(variant: Any) -> float:
+    """About how long the program takes on one thread."""
+    return sum(max(k.flops / FLOPS, k.nbytes / BYTES)
+               for k in variant.executable.program.kernels)
 
 
-def _tests(variant: Any, names: list[str]) -> list[str]:
-    tests = [f"type({n}) is not Tensor or {n}.shape != shape{i} or {n}.dtype is not dtype{i} "
-             f"or {n}._view is not None or {n}._storage.node.op != 'buffer'"
-             for i, n in enumerate(names)]
-    for i, (_, _, donated) in enumerate(variant.held):
-        tests.append(f"s{i}.node is not l{i}" + (
-            f" or getrefcount(l{i}) > HELD_IN_SCOPE or l{i}.arg.exported" if donated else ""))
-    return [f"if {' or '.join(tests)}: return NotImplemented"] if tests else []
-
-
-def _addresses(variant: Any, names: list[str]) -> list[str]:
-    lines = [f"    table[{i}] = {names[place]}._storage.node.arg.address"
-             for i, place in variant.argument_of]
-    if _single(variant):  # the last call's result itself, when nobody holds any part of it
-        slot, _, _, nbytes = variant.new_outs[0]
-        return [*lines, "    r, s, n = last",
-                "    if (getrefcount(r) > OWNED or getrefcount(s) > HELD or getrefcount(n) > HELD"
-                " or s.node is not n or n.arg.exported or r.grad is not None"
-                " or r._view is not None or r._storage is not s or s.requires):",
-                f"        n = buffer(out_dtype0, out_shape0, allocate({nbytes}))",
-                "        r = result(n)",
-                "        s = r._storage",
-                "        last[:] = r, s, n",
-                f"        table[{slot}] = n.arg.address"]
-    for k, (slot, _, _, nbytes) in enumerate(variant.new_outs):
-        lines += [f"    m{k} = kept[{k}]",  # the last call's memory, when its result is gone
-                  f"    if getrefcount(m{k}) > OWNED:",
-                  f"        m{k} = kept[{k}] = allocate({nbytes})",
-                  f"        table[{slot}] = m{k}.address"]
-    return lines
-
-
-def _call(variant: Any) -> list[str]:
-    count = len(variant.scalars)
-    block = "variant.block_address" if count else "block_address"
-    lines = []
-    if _watched(variant):
-        changed = " or ".join(f"d{i}[k{i}] is not seen[{i}]" for i in range(count))
-        lines = [f"    if {changed}: variant.look(seen)"]
-    elif count:
-        lines = [f"    now = [{', '.join(f'c{i}()' for i in range(count))}]",
-                 "    if now != variant.packed: variant.pack(now)"]
-    lines.append(f"    call(table_address, {block}, arena)")
-    return lines + (["    check()"] if variant.executable.program.errors else [])
-
-
-def _single(variant: Any) -> bool:
-    """Is one new tensor all that the function gives?"""
-    return variant.spec == 0 and len(variant.new_outs) == 1 == len(variant.fresh_places)
-
-
-def _return(variant: Any) -> str:
-    if _single(variant):
-        return "s.version += 1\n    return r"
-    made = [f"result(buffer(out_dtype{k}, out_shape{k}, m{k}))" for k in variant.fresh_places]
-    return f"return unflatten(spec, [{', '.join(made)}])"
-
-
-def _scope(variant: Any, values: tuple[Any, ...]) -> dict[str, Any]:
-    scope: dict[str, Any] = {
-        "Tensor": Tensor, "allocate": memory.allocate, "call": variant.executable.functions[0],
-        "acquire": variant.lock.acquire, "release": variant.lock.release, "result": result,
-        "buffer": nd.buffer, "unflatten": unflatten, "spec": variant.spec, "variant": variant,
-        "check": variant.check, "getrefcount": getrefcount, "OWNED": OWNED, "HELD": HELD,
-        "HELD_IN_SCOPE": HELD_IN_SCOPE}
+def _arguments(variant: Any, values: tuple[Any, ...]) -> list[entry.Argument] | None:
+    """What each argument must be, by the values of the first call."""
+    slots = {place: i for i, place in variant.argument_of}
+    numbers = {place: i for i, place in enumerate(variant.scalar_places) if place >= 0}
+    made = []
     for i, v in enumerate(values):
-        scope |= {f"shape{i}": v.shape, f"dtype{i}": v.dtype}
-    scope |= {f"w{i}": storage for i, storage in enumerate(variant.written)}
-    scope |= {f"c{i}": scalar.current for i, scalar in enumerate(variant.scalars)}
-    if _watched(variant):
-        scope["seen"] = [None] * len(variant.scalars)
-        for i, scalar in enumerate(variant.scalars):
-            scope[f"d{i}"], scope[f"k{i}"] = scalar.watch
-    for k, (_, dtype, shape, _) in enumerate(variant.new_outs):
-        scope |= {f"out_dtype{k}": dtype, f"out_shape{k}": shape}
-    return scope
+        if isinstance(v, Tensor):
+            if type(v) is not Tensor or v.requires_grad:
+                return None
+            made.append(entry.Argument(entry.TENSOR, v.shape, v.dtype, slots.get(i, -1)))
+        elif i in numbers:
+            name, offset = variant.executable.program.scalars[numbers[i]]
+            if name not in _FLOATS:
+                return None
+            made.append(entry.Argument(_FLOATS[name], place=offset))
+        elif type(v) is float:
+            return None  # a number that the program does not read
+        else:
+            made.append(entry.Argument(entry.CONSTANT, v))
+    return made
+
+
+def _renew(variant: Any, k: int) -> None:
+    """A fresh tensor for new output k of the entry."""
+    _, dtype, shape, nbytes = variant.new_outs[k]
+    block = memory.allocate(nbytes)
+    n = nd.buffer(dtype, shape, block)
+    t = result(n)
+    variant.entry.put(k, t, t._storage, n, block.address)
+
+
+def _layout() -> entry.Layout:
+    """Where this Python keeps the slots of the objects that the entry looks into."""
+    block = memory.allocate(8)
+    n = nd.buffer(dt.float64, (), block)
+    t = result(n)
+    found = {name: entry.offset(thing, slot) for name, thing, slot in (
+        ("shape", t, "shape"), ("dtype", t, "dtype"), ("view", t, "_view"),
+        ("storage", t, "_storage"), ("grad", t, "grad"), ("node", t._storage, "node"),
+        ("requires", t._storage, "requires"), ("version", t._storage, "version"),
+        ("op", n, "op"), ("arg", n, "arg"), ("address", block, "address"),
+        ("exported", block, "exported"))}
+    return entry.Layout(tensor=Tensor, **found)
+
+
+LAYOUT = _layout() if entry.supported() else None

@@ -101,11 +101,14 @@ class _Scalars:
 
     def __init__(self, program: Program) -> None:
         spec, at = "<q", 8
+        self.places: list[tuple[str, int]] = []
         self.convert: list[Callable[[Any], Any]] = []
         for name, offset in program.scalars:
             spec += "x" * (offset - at)
             d = dt.by_name(name)
-            spec += "H" if d is dt.bfloat16 else _FORMATS[name]
+            letter = "H" if d is dt.bfloat16 else _FORMATS[name]
+            spec += letter
+            self.places.append(("<" + letter, offset))
             at = offset + d.itemsize
             self.convert.append(_converter(d))
         self.packer = struct.Struct(spec)
@@ -113,9 +116,17 @@ class _Scalars:
 
     def pack(self, values: Sequence[Any]) -> Any:
         block = self.type()
+        self.pack_into(block, values)
+        return block
+
+    def pack_into(self, block: Any, values: Sequence[Any]) -> None:
         if values:
             self.packer.pack_into(block, 0, 0, *[f(v) for f, v in zip(self.convert, values)])
-        return block
+
+    def put(self, block: Any, i: int, value: Any) -> None:
+        """Writes scalar i alone."""
+        letter, offset = self.places[i]
+        struct.pack_into(letter, block, offset, self.convert[i](value))
 
 
 def _converter(d: dt.DType) -> Callable[[Any], Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
-from flambeau.runtime import entry, memory
+from flambeau.runtime import entry, entry_looks, memory
 
 from .tensor import Tensor, result
 
@@ -82,7 +82,7 @@ def _renew(variant: Any, k: int) -> None:
     variant.entry.put(k, t, t._storage, n, block.address)
 
 
-def _layout() -> entry.Layout:
+def _layout() -> entry_looks.Layout:
     """Where this Python keeps the slots of the objects that the entry looks into."""
     block = memory.allocate(8)
     n = nd.buffer(dt.float64, (), block)
@@ -93,7 +93,7 @@ def _layout() -> entry.Layout:
         ("requires", t._storage, "requires"), ("version", t._storage, "version"),
         ("op", n, "op"), ("arg", n, "arg"), ("address", block, "address"),
         ("exported", block, "exported"))}
-    return entry.Layout(tensor=Tensor, **found)
+    return entry_looks.Layout(tensor=Tensor, **found)
 
 
 LAYOUT = _layout() if entry.supported() else None

@@ -19,7 +19,8 @@ from functools import lru_cache
 from typing import Any
 
 from flambeau.runtime import cache, jit
-from flambeau.runtime.entry_code import RING, Layout, source
+from flambeau.runtime.entry_code import RING, source
+from flambeau.runtime.entry_looks import Layout
 
 SYMBOLS = ("PyDict_GetItem", "PyErr_Fetch", "PyErr_Restore", "PyEval_RestoreThread",
            "PyEval_SaveThread", "PyFloat_AsDouble", "PyLong_AsLongLong", "PyLong_FromLongLong",
@@ -105,7 +106,7 @@ class Entry:
             len(slots), ctypes.addressof(self._outputs),
             len(written), ctypes.addressof(self._written), int(single), inside,
             *(id(f) if f is not None else 0 for f in (renew, look, numbers, check, enter, leave)))
-        self._record.entry = self  # the function keeps the record alive, which keeps the rest
+        self._record.entry = self  # type: ignore[attr-defined]  # the function keeps the record alive, which keeps the rest
         self._code = _code(layout)
         self.call = _function(self._code.address("fb_call"), self._record)
 
@@ -118,8 +119,8 @@ class Entry:
         """
         self._states = _words([w for storage, node, alone in states for w in (
             id(storage), id(node), 2 if alone else 0)])
-        self._record[2:5] = table, scalars, arena
-        self._record[8:10] = len(states), ctypes.addressof(self._states)
+        self._record[2:5] = [table, scalars, arena]
+        self._record[8:10] = [len(states), ctypes.addressof(self._states)]
         self._record[1] = 1
 
     def unbind(self) -> None:

@@ -10,11 +10,14 @@ from flambeau.compiler import fuse, memory
 from flambeau.compiler import node as nd
 from flambeau.compiler.check import check
 from flambeau.compiler.codegen.emit import Module
+from flambeau.compiler.codegen.gpu import GpuAssembler
 from flambeau.compiler.codegen.lower import Layout
+from flambeau.compiler.codegen.placing import Placer
 from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.empty import drop_empty
 from flambeau.compiler.kernel import Kernel, Program
+from flambeau.compiler.launch import GpuProgram
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
 from flambeau.compiler.request import Request, parametrise
@@ -68,14 +71,17 @@ PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
 ]
 
 
+GPU_PASSES = PASSES
+
 def _body_passes(roots: list[Node]) -> list[Node]:
     return own_homes(graph_passes(roots))
 
 
-def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None) -> list[Node]:
+def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None,
+                 target: Target | None = None) -> list[Node]:
     """Runs the graph passes, with checks and dumps between them."""
     skip = set(config.skip.split(",")) if config.skip else set()
-    for name, step in PASSES:
+    for name, step in GPU_PASSES if target is not None and target.kind == "cuda" else PASSES:
         if name in skip:
             continue
         start = time.perf_counter()
@@ -131,46 +137,98 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
              params: list[Node], scalars: list[Node], target: Target, timed: bool = False
              ) -> tuple[Program, str]:
     """Places values and writes the module."""
-    offsets, at = {}, 8
+    kernels, layout, failing, errors, granted = _order(request, kernels, roots, params, scalars)
+    memory.walk_back(kernels, granted, target.l2)
+    module = Module(f"program {key}", target.triple, target.data_layout)
+    writer = Assembler(module, target, layout, timed)
+    writer.inputs = len(params)
+    homes, tail, alias = _homes(writer, request, roots, params, granted)
+    made = writer.run(kernels, homes, tail, failing)
+    program = Program(
+        key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
+        *_scalar_block(scalars), made.arena_bytes, made.entries,
+        made.externs, made.slots, made.reports, errors)
+    return program, str(module)
+
+
+def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
+    """The same for a GPU: the program and its LLVM IR, which `jit.ptx` lowers."""
+    times: list[tuple[str, float]] = []
+    key = request.digest(target)
+    if config.check:
+        check(request.roots, "as asked")
+    roots, params, scalars = parametrise(request)
+    roots = own_homes(graph_passes(roots, times, target))
+    start = time.perf_counter()
+    kernels = fuse.fuse([r for r in roots if r.size])
+    times.append(("fuse", time.perf_counter() - start))
+    start = time.perf_counter()
+    kernels, layout, failing, errors, granted = _order(request, kernels, roots, params, scalars)
+    module = Module(f"program {key}", target.triple, target.data_layout)
+    writer = GpuAssembler(module, target, layout)
+    homes, tail, alias = _homes(writer, request, roots, params, granted)
+    steps = writer.run(kernels, homes, tail, failing)
+    times.append(("generate", time.perf_counter() - start))
+    program = GpuProgram(
+        key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
+        *_scalar_block(scalars), writer.arena.bytes, writer.slots, steps, writer.reports, errors,
+        times)
+    say("kernels", "\n".join(f"{r.name}: {r.detail}" for r in program.kernels), 2)
+    ir = str(module)
+    say("llvm", ir, 5)
+    return program, ir
+
+
+def _scalar_block(scalars: list[Node]) -> tuple[list[tuple[str, int]], int]:
+    """(dtype name, offset) of each scalar argument behind the status word, and all their bytes."""
+    found, at = [], 8
     for s in scalars:
         at = -(-at // s.dtype.itemsize) * s.dtype.itemsize
-        offsets[s] = at
+        found.append((s.dtype.name, at))
         at += s.dtype.itemsize
-    homes_written = {h for k in kernels for h in k.homes}
-    stored = homes_written | set(params)
+    return found, at
+
+
+def _order(request: Request, kernels: list[Kernel], roots: list[Node], params: list[Node],
+           scalars: list[Node]) -> tuple[list[Kernel], Layout, set[Kernel],
+                                         list[tuple[int, str]], dict[Node, Node]]:
+    """Kernels in an order that grants wishes to take memory over.
+
+    Also the layout (without slots), the kernels that may fail, what to say then, and the wishes
+    granted (output -> input).
+    """
+    stored = {h for k in kernels for h in k.homes} | set(params)
     wishes = {roots[i]: params[j] for i, j in request.donate.items()
               if roots[i].nbytes == params[j].nbytes and roots[i].size}
     errors = _failing(kernels, request)
     failing = {k for k in kernels if not _computes(k).isdisjoint(n for n, _ in errors)}
     kernels, granted = memory.take_over(kernels, wishes, stored, failing)
-    memory.walk_back(kernels, granted, target.l2)
+    offsets = {s: at for s, (_, at) in zip(scalars, _scalar_block(scalars)[0])}
     layout = Layout({}, offsets, {n: i + 1 for i, (n, _) in enumerate(errors)})
-    module = Module(f"program {key}", target.triple, target.data_layout)
-    writer = Assembler(module, target, layout, timed)
-    writer.inputs = len(params)
+    return kernels, layout, failing, [said for _, said in errors], granted
+
+
+def _homes(writer: Placer, request: Request, roots: list[Node], params: list[Node],
+           granted: dict[Node, Node]
+           ) -> tuple[dict[Node, int], list[tuple[int, int, int]], list[int]]:
+    """Slots of inputs and roots, the copies that end the program, and each root's alias."""
     homes = {p: writer.slot("input", i) for i, p in enumerate(params)}
-    copies = []
+    copies = {}
     for i, r in enumerate(roots):
         gift = request.donate.get(i)
         if r in granted:
             homes[r] = homes[granted[r]]
-        elif gift is not None and r in wishes and r.size:
+        elif gift is not None and r.nbytes == params[gift].nbytes and r.size:
             # computed aside, then copied over the input: somebody still reads the old value
-            copies.append((r, homes[params[gift]]))
+            copies[r] = homes[params[gift]]
         else:
             homes[r] = writer.slot("output", i)
-    for r, _ in copies:
+    for r in copies:
         homes[r] = writer.slot("arena", writer.arena.take(r.nbytes))
-    tail = [(to, homes[r], r.nbytes) for r, to in copies]
-    made = writer.run(kernels, homes, tail, failing)
-    alias = [request.donate.get(i, -1) if r in granted or any(r is c for c, _ in copies) else -1
+    tail = [(to, homes[r], r.nbytes) for r, to in copies.items()]
+    alias = [request.donate.get(i, -1) if r in granted or r in copies else -1
              for i, r in enumerate(roots)]
-    program = Program(
-        key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
-        [(s.dtype.name, offsets[s]) for s in scalars], at, made.arena_bytes, made.entries,
-        made.externs, made.slots, made.reports,
-        [(place, message) for _, (place, message) in errors])
-    return program, str(module)
+    return homes, tail, alias
 
 
 def _computes(k: Kernel) -> set[Node]:

@@ -11,7 +11,8 @@ class Target:
 
     kind: "cpu" or "cuda". cpu: LLVM's processor name ("znver4", "sm_90"). features: LLVM's feature
     string ("+avx2,+fma,..."). vector_bytes: the widest register worth using. registers: vector
-    registers a kernel may fill. Cache sizes in bytes, per core (l3: shared).
+    registers a kernel may fill. Cache sizes in bytes, per core (l3: shared). processors: a GPU's
+    multiprocessors, for launch sizes.
     """
 
     kind: str
@@ -25,14 +26,20 @@ class Target:
     l1: int = 32 << 10
     l2: int = 1 << 20
     l3: int = 16 << 20
+    processors: int = 1
+
+    @property
+    def sm(self) -> int:
+        """Ten times the compute capability of a GPU."""
+        return int(self.cpu.removeprefix("sm_").rstrip("af"))
 
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one register."""
         return max(1, self.vector_bytes // itemsize)
 
 
-def nvptx(sm: int) -> Target:
-    """An NVIDIA GPU of compute capability sm/10, e.g. 75 or 90."""
+def nvptx(sm: int, processors: int = 64) -> Target:
+    """An NVIDIA GPU of compute capability sm/10, e.g. 75 or 90, with so many multiprocessors."""
     return Target("cuda", "nvptx64-nvidia-cuda",
                   "e-i64:64-i128:128-v16:16-v32:32-n16:32:64", f"sm_{sm}", "",
-                  vector_bytes=4, registers=255, fma=True)
+                  vector_bytes=4, registers=255, fma=True, processors=processors)

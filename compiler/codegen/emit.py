@@ -305,7 +305,7 @@ class Block:
     # -- memory ------------------------------------------------------------------------------
     def gep(self, base: Value, element: Type, index: Value) -> Value:
         """Address of base[index] with elements of `element` (a scalar or a vector type)."""
-        return self.value(PTR, f"getelementptr {element}, {base}, {index}")
+        return self.value(base.type, f"getelementptr {element}, {base}, {index}")
 
     def load(self, type: Type, address: Value, align: int, extra: str = "") -> Value:
         return self.value(type, f"load {type}, {address}, align {align}{extra}")

@@ -1,74 +1,160 @@
-"""The same loop nests for NVIDIA GPUs: every thread takes positions of the outer space in turn.
+"""GPU programs: every kernel as LLVM IR for PTX, and the steps that launch them in order.
 
-A kernel is `void @name(ptr slots, i64 positions)`, a grid-stride loop around the nest's body. One
-thread walks a reduced axis by itself; sharing rows among threads is for the CUDA device to add.
+The plan of slots, lifetimes and memory taken over is the CPU's (placing.py, memory.py); what
+differs is that the host runs the steps: a launch for each kernel, copies, host routines, and a
+repeated list of steps for a rolled loop.
 """
 
 from __future__ import annotations
 
-from flambeau.compiler import fuse
-from flambeau.compiler.codegen import nest
-from flambeau.compiler.codegen.emit import I32, I64, PTR, Block, Function, Module, Value
+from flambeau.compiler.codegen import gpu_nest
+from flambeau.compiler.codegen.emit import I8, I32, Module, const
+from flambeau.compiler.codegen.gpu_kernel import BLOCK, GpuFunction, Grid, Scene
 from flambeau.compiler.codegen.lower import Layout
-from flambeau.compiler.codegen.program import kernel_name
-from flambeau.compiler.kernel import Kernel
+from flambeau.compiler.codegen.nest import Loop
+from flambeau.compiler.codegen.placing import Placer, Rolled, idle
+from flambeau.compiler.codegen.program import describe, kernel_name
+from flambeau.compiler.kernel import Extern, Kernel, KernelReport
+from flambeau.compiler.launch import Copy, Host, Launch, Repeat, Step
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
 
-NESTS = ("map", "rows", "scan")
+
+class GpuAssembler(Placer):
+    """Writes kernels into a module and lists the steps that run them."""
+
+    def __init__(self, module: Module, target: Target, layout: Layout) -> None:
+        super().__init__(layout)
+        self.module, self.target = module, target
+        self.reports: list[KernelReport] = []
+        self.rough: set[int] = set()
+        self.names: dict[str, int] = {}
+        self.steps: list[Step] = []
+
+    def scratch_of(self, k: Kernel) -> int:
+        if k.kind == "loop":
+            rolled = self.rolled[k] = Rolled(self, k)
+            self.rough |= set(self._moving(rolled))
+            return rolled.bytes
+        return 0
+
+    def _moving(self, rolled: Rolled) -> list[int]:
+        """Slots that step through rows which are no multiple of 16 bytes."""
+        loop = rolled.loop
+        rows = [*loop.inputs[loop.carries:loop.carries + loop.sequences],
+                *(loop.results[i] for i in rolled.stacked)]
+        return [rolled.layout.slots[n] for n in rows if n.nbytes % 16]
+
+    def run(self, kernels: list[Kernel], homes: dict[Node, int],
+            copies: list[tuple[int, int, int]], failing: set[Kernel]) -> list[Step]:
+        """Places and writes everything; copies (to slot, from slot, bytes) end the program.
+
+        failing: kernels that may find an index out of range. If one did, nothing after it
+        overwrites an input.
+        """
+        scratch = self.place(kernels, homes, self.arena)
+        failed = False
+        for k in kernels:
+            overwrites = any(self.slots[self.layout.slots[h]][0] == "input" for h in k.homes)
+            self.kernel(k, scratch.get(k), failed and overwrites)
+            failed = failed or k in failing
+        for i, (to, source, nbytes) in enumerate(copies):
+            if failed:
+                self.launch(copy_kernel(self.scene(True), f"copy_{i}", to, source, nbytes))
+            else:
+                self.steps.append(Copy(to, source, nbytes))
+        return self.steps
+
+    def scene(self, guarded: bool) -> Scene:
+        return Scene(self.module, self.target, self.layout, self.slots, self.rough, guarded)
+
+    def kernel(self, k: Kernel, scratch: int | None, guarded: bool) -> None:
+        if k.initial is not None and self.apart(k):
+            slots = self.layout.slots
+            self.steps.append(Copy(slots[k.homes[0]], slots[k.initial], k.initial.nbytes))
+        if k.kind == "extern":
+            self.extern(k)
+        elif k.kind == "loop":
+            self.steps.append(self.repeat(self.rolled[k], scratch))
+        elif not idle(k):
+            symbol = self.symbol(k)
+            grids = WRITERS[k.kind](self.scene(guarded), k, symbol)
+            for grid in grids:
+                self.launch(grid)
+            self.report(k, symbol, max(g.blocks for g in grids))
+
+    def launch(self, grid: Grid) -> None:
+        self.steps.append(Launch(grid.symbol, (grid.blocks, 1, 1), (grid.threads, 1, 1),
+                                 grid.arguments))
+
+    def extern(self, k: Kernel) -> None:
+        n = k.homes[0]
+        slots = self.layout.slots
+        name, options = n.arg
+        operands = [(slots[s], s.dtype.name, s.shape) for s in n.src]
+        self.steps.append(Host(Extern(name, options, operands, (slots[n], n.dtype.name, n.shape))))
+        self.report(k, name, 0)
+
+    def symbol(self, k: Kernel) -> str:
+        base = kernel_name(k)
+        count = self.names[base] = self.names.get(base, 0) + 1
+        return base if count == 1 else f"{base}_{count}"
+
+    def report(self, k: Kernel, symbol: str, blocks: int) -> None:
+        self.reports.append(describe(k, symbol, blocks, None, set(self.layout.slots)))
+
+    # -- rolled loops ----------------------------------------------------------------------------
+    def repeat(self, rolled: Rolled, scratch: int | None) -> Repeat:
+        """The loop's steps; its carries start as copies of their sources."""
+        loop, outer = rolled.loop, self.layout.slots
+        base = rolled.settle(scratch)
+        sides = [(self.slot("arena", a + base), self.slot("arena", c + base))
+                 for a, c in rolled.pairs]
+        for (first, _), src, c in zip(sides, rolled.node.src, loop.carried):
+            if c.nbytes:
+                self.steps.append(Copy(first, outer[src], c.nbytes))
+        first, end = loop.carries, loop.carries + loop.sequences
+        inner = rolled.layout.slots
+        rows = [(inner[x], outer[src], x.nbytes)
+                for x, src in zip(loop.inputs[first:end], rolled.node.src[first:end])]
+        rows += [(inner[loop.results[i]], outer[rolled.wanted[i]], loop.results[i].nbytes)
+                 for i in rolled.stacked]
+        carries = [(inner[x], inner[c], *side)
+                   for x, c, side in zip(loop.inputs, loop.carried, sides)]
+        results = [(outer[rolled.wanted[i]], i, c.nbytes) for i, c in enumerate(loop.carried)
+                   if i in rolled.wanted and c.nbytes]
+        condition = rolled.flag if loop.condition is not None else -1
+        return Repeat(self.inside(rolled, rolled.kernels), loop.count, loop.reverse, carries, rows,
+                      results, self.inside(rolled, rolled.conditions), condition)
+
+    def inside(self, rolled: Rolled, kernels: list[Kernel]) -> list[Step]:
+        """The steps of kernels of the loop's body."""
+        outer = self.layout, self.steps
+        self.layout, self.steps = rolled.layout, []
+        for k in kernels:
+            self.kernel(k, rolled.scratch.get(k), False)
+        made = self.steps
+        self.layout, self.steps = outer
+        return made
 
 
-def module_for(roots: list[Node], params: list[Node], target: Target
-               ) -> tuple[Module, list[tuple[str, int]]]:
-    """A module with one GPU kernel a nest: (module, [(symbol, positions)]).
-
-    roots have been through the graph passes. Contractions, scatters, loops and host routines are
-    not nests and are left to the CUDA device: TypeError when there is one.
-    """
-    kernels = fuse.fuse([r for r in roots if r.size])
-    slots: dict[Node, int] = {}
-    for n in [*params, *(h for k in kernels for h in k.homes)]:
-        slots.setdefault(n, len(slots) + 1)
-    layout = Layout(slots, _scalars(kernels), _failing(kernels))
-    module = Module("gpu", target.triple, target.data_layout)
-    made = []
-    for i, k in enumerate(kernels):
-        if k.kind not in NESTS:
-            raise TypeError(f"gpu: expected loop nests, got a {k.kind} kernel")
-        made.append(generate(module, target, layout, k, f"{kernel_name(k)}_{i}"))
-    return module, made
-
-
-def _scalars(kernels: list[Kernel]) -> dict[Node, int]:
-    found = {n: 0 for k in kernels for n in k.inlined if n.op == "scalar"}
-    return {n: 8 + 8 * i for i, n in enumerate(found)}
-
-
-def _failing(kernels: list[Kernel]) -> dict[Node, int]:
-    found = {n: 0 for k in kernels for n in k.inlined if n.op == "gather"}
-    return {n: i + 1 for i, n in enumerate(found)}
-
-
-def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: str
-             ) -> tuple[str, int]:
-    """Writes the body and the kernel around it; returns its symbol and its positions."""
-    body, positions = nest.generate(module, target, layout, k, f"{symbol}_body")
-    fn = Function(module, symbol, None, [("slots", PTR, ""), ("positions", I64, "")],
-                  nest.attributes(module, target), "ptx_kernel")
-    b = fn.entry
-    thread, block, threads, blocks = (
-        b.convert("zext", _register(module, b, name), "i64")
-        for name in ("tid.x", "ctaid.x", "ntid.x", "nctaid.x"))
-    first = b.add(b.mul(block, threads), thread)
-    loop = nest.Loop(b, first, fn[1], b.mul(blocks, threads), [], False)
-    loop.body.call(body, None, fn[0], loop.var)
+def copy_kernel(scene: Scene, symbol: str, to: int, source: int, nbytes: int) -> Grid:
+    """Copies bytes, unless the error word is set."""
+    made = GpuFunction(scene, symbol, BLOCK)
+    blocks = min(-(-nbytes // BLOCK), scene.target.processors * 8)
+    b = made.entry
+    a, c = made.pointer(to), made.pointer(source)
+    at = b.add(b.mul(made.block(blocks), const(I32, BLOCK)), made.thread())
+    wide = b.convert("zext", at, "i64")
+    loop = Loop(b, wide, const(wide.type, nbytes), blocks * BLOCK, [], False)
+    v = loop.body.load(I8, loop.body.gep(c, I8, loop.var), 1)
+    loop.body.store(v, loop.body.gep(a, I8, loop.var), 1)
     loop.finish([])
-    fn.ret(b)
-    fn.finish()
-    return symbol, positions
+    return made.finish(blocks)
 
 
-def _register(module: Module, b: Block, name: str) -> Value:
-    symbol = f"llvm.nvvm.read.ptx.sreg.{name}"
-    module.declare(symbol, f"declare i32 @{symbol}()")
-    return b.call(symbol, I32)
+WRITERS = {
+    "map": lambda *a: [gpu_nest.generate(*a)],
+    "rows": lambda *a: [gpu_nest.generate(*a)],
+    "scan": lambda *a: [gpu_nest.generate(*a)],
+}

@@ -56,6 +56,7 @@ class Lowering:
     def __init__(self, target: Target, layout: Layout, entry: Block, slots: Value) -> None:
         """entry: a block at the function's start; slots: its pointer to the table of pointers."""
         self.target, self.layout, self.table = target, layout, slots
+        self.word = I64  # the type of indices
         self.heads: list[Block] = [entry.child()]  # heads[level + 1]: where that level's go
         self.vars: dict[ix.Var, Value] = {}
         self.vec: ix.Var | None = None
@@ -103,7 +104,7 @@ class Lowering:
 
     # -- index arithmetic ------------------------------------------------------------------------
     def index(self, index: ix.Index) -> Val:
-        """The scalar i64 value of an index, for lane 0 of the vector variable."""
+        """The scalar value of an index, for lane 0 of the vector variable."""
         found = self.memo.get(index)
         if found is not None:
             return found
@@ -111,13 +112,13 @@ class Lowering:
         total: Val | None = None
         for part, k in parts:
             b = self.at(part.level)
-            term = part.v if k == 1 else b.op("mul nsw", part.v, const(I64, k))
+            term = part.v if k == 1 else b.op("mul nsw", part.v, const(self.word, k))
             total = Val(term if total is None else b.op("add nsw", total.v, term), part.level)
         if total is None:
-            total = Val(const(I64, index.const), -1)
+            total = Val(const(self.word, index.const), -1)
         elif index.const:
             b = self.at(total.level)
-            total = Val(b.op("add nsw", total.v, const(I64, index.const)), total.level)
+            total = Val(b.op("add nsw", total.v, const(self.word, index.const)), total.level)
         self.memo[index] = total
         return total
 
@@ -134,7 +135,7 @@ class Lowering:
         return found
 
     def lane_index(self, index: ix.Index) -> Val:
-        """The index of every lane, as a vector of i64 (or a scalar when all agree)."""
+        """The index of every lane, as a vector (or a scalar when all agree)."""
         if not self.varies(index):
             return self.index(index)
         key = ("lanes", index)
@@ -159,7 +160,8 @@ class Lowering:
     def _lane_atom(self, atom: ix.Atom) -> Value:
         b = self.at(self.vec.level)  # type: ignore[union-attr]
         if isinstance(atom, ix.Var):
-            return b.op("add", b.splat(self.vars[atom], self.lanes), b.iota("i64", self.lanes))
+            ramp = b.iota(self.word.scalar, self.lanes)
+            return b.op("add", b.splat(self.vars[atom], self.lanes), ramp)
         if isinstance(atom, ix.Dynamic):
             return atom.value  # type: ignore[no-any-return]
         inner = self.lane_index(atom.index)
@@ -247,12 +249,14 @@ class Lowering:
         b = self.at(-1)
         kind = scalar.memory(n.dtype)
         address = b.gep(self.pointer(0), make_type("i8"), const(I64, self.layout.scalars[n]))
-        return Val(scalar.from_memory(b, n.dtype, b.load(kind, address, 1)), -1)
+        align = 1 if self.target.kind == "cpu" else n.dtype.itemsize
+        return Val(scalar.from_memory(b, n.dtype, b.load(kind, address, align)), -1)
 
     def iota(self, n: Node, index: ix.Index) -> Val:
         at = self.lane_index(index)
         b = self.at(at.level)
-        return Val(scalar.cast(b, dt.int64, n.dtype, at.v), at.level)
+        whole = dt.int64 if self.word is I64 else dt.int32
+        return Val(scalar.cast(b, whole, n.dtype, at.v), at.level)
 
     # -- memory ----------------------------------------------------------------------------------
     def load(self, n: Node, flat: ix.Index, mask: Val | None) -> Val:
@@ -267,18 +271,22 @@ class Lowering:
         on = masks[0] if len(masks) == 1 else b.and_(*masks) if masks else None
         kind = scalar.memory(dtype, self.lanes)
         if stride == 1:
-            raw = _contiguous(b, base, at.v, kind, on, dtype)
+            raw = _contiguous(b, base, at.v, kind, on, self.alignment(dtype))
         elif (stride is not None and 1 < stride <= STRIDED and mask is None
               and (self.mask is None or self.active)):
             raw = self._strided_load(b, base, at.v, kind, stride)
         elif stride == -1 and on is None:
-            first = b.op("sub", at.v, const(I64, self.lanes - 1))
-            raw = _contiguous(b, base, first, kind, None, dtype)
+            first = b.op("sub", at.v, const(self.word, self.lanes - 1))
+            raw = _contiguous(b, base, first, kind, None, dtype.itemsize)
             raw = b.shuffle(raw, raw, list(range(self.lanes - 1, -1, -1)))
         else:
             lanes = at.v if stride is None else self._spread(b, at.v, stride)
             raw = _gather(b, base, lanes, kind, on)
         return Val(scalar.from_memory(b, dtype, raw), level)
+
+    def alignment(self, dtype: DType) -> int:
+        """Bytes at which neighbouring lanes' memory is known to begin."""
+        return dtype.itemsize
 
     def _strided_load(self, b: Block, base: Value, at: Value, kind: Type, stride: int) -> Value:
         """Neighbouring elements in one (masked) load, then the wanted lanes: no gather."""
@@ -299,7 +307,7 @@ class Lowering:
         _masked_store(b, wide, address, on, raw.type.bits // 8)
 
     def _spread(self, b: Block, first: Value, stride: int) -> Value:
-        from_zero = b.iota("i64", self.lanes)
+        from_zero = b.iota(self.word.scalar, self.lanes)
         offsets = b.op("mul", from_zero, const(from_zero.type, stride))
         return b.op("add", b.splat(first, self.lanes), offsets)
 
@@ -315,12 +323,12 @@ class Lowering:
         if mask is not None and mask.v.type.lanes == 1:
             level = max(level, mask.level)
             b = self.at(level)
-            at = Val(b.select(mask.v, at.v, const(I64, 0)), level)
+            at = Val(b.select(mask.v, at.v, const(self.word, 0)), level)
         elif mask is not None:  # lanes differ in the mask only: any valid address will do
             level = max(level, mask.level)
             b = self.at(level)
             some = b.intrinsic("llvm.vector.reduce.or", I1, mask.v, suffix=mask.v.type.mangled)
-            at = Val(b.select(some, at.v, const(I64, 0)), level)
+            at = Val(b.select(some, at.v, const(self.word, 0)), level)
         b = self.at(level)
         kind = scalar.memory(dtype)
         raw = b.load(kind, b.gep(base, kind, at.v), dtype.itemsize)
@@ -339,7 +347,7 @@ class Lowering:
         if stride == 1:
             address = block.gep(base, raw.type.with_lanes(1), self.index(flat).v)
             if on is None:
-                block.store(raw, address, dtype.itemsize)
+                block.store(raw, address, self.alignment(dtype))
             else:
                 _masked_store(block, raw, address, on, dtype.itemsize)
             return
@@ -399,8 +407,7 @@ class Lowering:
         for axis, w in enumerate(where):
             found = self.value(w, indices[:rank], mask)
             found = self.checked(n, found, source.shape[axis], mask)
-            leading.append(ix.Index(0, ((ix.Dynamic(found.v, source.shape[axis], found.level),
-                                         1),)))
+            leading.append(self.dynamic(found, source.shape[axis]))
         inner = (*leading, *indices[rank:])
         base = source
         while base.op in _VIEWS and not (base in self.stored and base not in self.inline):
@@ -408,6 +415,13 @@ class Lowering:
             inner = ix.movement(base.op, inner, base.shape, below.shape, base.arg)
             base = below
         return self.value(base, inner, mask)
+
+    def dynamic(self, at: Val, extent: int) -> ix.Index:
+        """The index that is a value in [0, extent)."""
+        v = at.v
+        if v.type.scalar != self.word.scalar:
+            v = self.at(at.level).convert("trunc", v, self.word.scalar)
+        return ix.Index(0, ((ix.Dynamic(v, extent, at.level), 1),))
 
     def checked(self, n: Node, at: Val, extent: int, mask: Val | None) -> Val:
         """at, or 0 with the status word set where it lies outside [0, extent)."""
@@ -456,7 +470,7 @@ def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
     if low < 0:
         shift = (-low + atom.divisor - 1) // atom.divisor
         v = b.op("add", v, const(v.type, shift * atom.divisor))
-    narrow = high + shift * atom.divisor < 1 << 31
+    narrow = v.type.bits == 64 and high + shift * atom.divisor < 1 << 31
     x = b.convert("trunc", v, "i32") if narrow else v
     x = b.op("urem" if atom.rest else "udiv", x, const(x.type, atom.divisor))
     x = b.convert("zext", x, "i64") if narrow else x
@@ -466,11 +480,11 @@ def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
 
 
 def _contiguous(b: Block, base: Value, at: Value, kind: Type, on: Value | None,
-                dtype: DType) -> Value:
+                align: int) -> Value:
     address = b.gep(base, kind.with_lanes(1), at)
     if on is None:
-        return b.load(kind, address, dtype.itemsize)
-    return masked_load(b, kind, address, on, dtype.itemsize)
+        return b.load(kind, address, align)
+    return masked_load(b, kind, address, on, align)
 
 
 def masked_load(b: Block, kind: Type, address: Value, on: Value, align: int) -> Value:

@@ -82,7 +82,7 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
     low = Lowering(target, layout, fn.entry, fn[0])
     low.inline = k.computed
     low.vec, low.lanes = nest.vec, nest.lanes
-    chunks = _Writer(low, nest, k, fn).write()
+    chunks = Writer(low, nest, k, fn).write()
     fn.finish()
     return symbol, chunks
 
@@ -109,8 +109,8 @@ def plan(k: Kernel, layout: Layout, target: Target) -> Nest:
     shape = k.space if k.axes else _refined(k)
     groups = [i in k.axes for i in range(len(shape))]
     first = [ix.Var(i, e) for i, e in enumerate(shape)]
-    accesses = list(_accesses(k, layout, tuple(map(ix.of, first)), shape, k.axes))
-    joined = _coalesce(first, groups, accesses)
+    touched = list(accesses(k, layout, tuple(map(ix.of, first)), shape, k.axes))
+    joined = _coalesce(first, groups, touched)
     return _arrange(k, layout, target, shape, joined)
 
 
@@ -145,7 +145,7 @@ class _Access:
     weight: int  # 0: not memory, only restricts coalescing
 
 
-def _accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
+def accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
               axes: tuple[int, ...]) -> list[_Access]:
     """Every memory position and bare index the kernel's body computes."""
     found: list[_Access] = []
@@ -243,8 +243,8 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     extents = {id(g): math.prod(shape[i] for i in g) for g in groups}
     draft = {id(g): ix.Var(0, extents[id(g)]) for g in groups}
     probe = _indices(shape, groups, draft)
-    accesses = [a for a in _accesses(k, layout, probe, shape, k.axes) if a.weight]
-    score = {id(g): sum(a.weight * _ease(a.flat, draft[id(g)]) for a in accesses)
+    touched = [a for a in accesses(k, layout, probe, shape, k.axes) if a.weight]
+    score = {id(g): sum(a.weight * _ease(a.flat, draft[id(g)]) for a in touched)
              * _filling(extents[id(g)], target) for g in groups}
     choices = kept if k.kind == "scan" else kept + reduced
     best = max(choices, key=lambda g: (score[id(g)], g in reduced), default=None)
@@ -264,7 +264,7 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     cost, itemsize = _cost(k, layout)
     nest.lanes = _lanes(nest, cost, itemsize, target, bool(k.axes))
     lanes = min(target.lanes(itemsize), nest.lanes) if nest.vec else 1
-    per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(accesses) / 2)
+    per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(touched) / 2)
     nest.unit_ns = per_element * (1 if nest.vec else 2)
     return nest
 
@@ -397,7 +397,7 @@ class Loop:
         b.branch(head)
         b.label(head)
         self.phis = b.child()
-        self.var = Value(I64, b.names.fresh("%i"))
+        self.var = Value(begin.type, b.names.fresh("%i"))
         self.carried = [Value(t, b.names.fresh("%acc")) for t, _ in carried]
         self.initial = [v for _, v in carried]
         self.begin = begin
@@ -408,7 +408,7 @@ class Loop:
         b, (pre, head, latch, done) = self.outside, self.names
         b.branch(latch)
         b.label(latch)
-        step = const(I64, self.step) if isinstance(self.step, int) else self.step
+        step = const(self.begin.type, self.step) if isinstance(self.step, int) else self.step
         after = b.op("add nsw", self.var, step)
         b.branch_if(b.cmp("slt", after, self.end), head, done)
         pairs = [(self.var, self.begin, after), *zip(self.carried, self.initial, following)]
@@ -427,7 +427,7 @@ class Loop:
         return out
 
 
-class _Writer:
+class Writer:
     """Writes one nest into its function."""
 
     def __init__(self, low: Lowering, nest: Nest, k: Kernel, fn: Function) -> None:
@@ -440,11 +440,9 @@ class _Writer:
         shared, chunks, grain = self._share()
         b = fn.entry
         if not nest.outer:
-            self._phases(b)
+            self.phases(b)
         elif chunks == 1:
             self._outer(b, 0)
-        elif self.low.target.kind == "cuda":
-            self._position_of_thread(b, shared)
         elif len(shared) == 1:
             begin, end = self._range(b, grain, shared[0].extent)
             self._level(b, 0, begin, end, sure=True)
@@ -456,8 +454,6 @@ class _Writer:
     def _share(self) -> tuple[list[ix.Var], int, int]:
         """(outermost variables the threads share, chunks, elements of them a chunk)."""
         nest = self.nest
-        if self.low.target.kind == "cuda":  # a chunk is one position, and a thread's work
-            return list(nest.outer), math.prod(v.extent for v in nest.outer), 1
         total = nest.unit_ns * math.prod(v.extent for v in nest.outer + nest.inner)
         total *= max(1, len(nest.phases))
         if total < SERIAL_NS or not nest.outer:
@@ -502,22 +498,10 @@ class _Writer:
         loop.finish([])
         self.low.forget(0)
 
-    def _position_of_thread(self, b: Block, shared: list[ix.Var]) -> None:
-        """The chunk's number is the position: one element of the outer space."""
-        rest = self.fn[1]
-        for i, v in enumerate(shared):
-            step = const(I64, math.prod(w.extent for w in shared[i + 1:]))
-            last = i + 1 == len(shared)
-            self.low.vars[v] = rest if last else b.op("udiv", rest, step)
-            rest = rest if last else b.op("urem", rest, step)
-        for v in shared:
-            self.low.open(v.level, b)
-        self._phases(b)
-
     def _outer(self, b: Block, level: int) -> None:
         """Loops from `level` inwards over all their values."""
         if level == len(self.nest.outer):
-            self._phases(b)
+            self.phases(b)
             return
         v = self.nest.outer[level]
         self._level(b, level, const(I64, 0), const(I64, v.extent), sure=True)
@@ -529,7 +513,7 @@ class _Writer:
             return
         loop = Loop(b, begin, end, 1, [], sure)
         at = self._turned(loop, begin, end, 1) if level == 0 else loop.var
-        self._enter(v, at, loop.body)
+        self.enter(v, at, loop.body)
         self._outer(loop.body, level + 1)
         loop.finish([])
         self.low.forget(level)
@@ -542,7 +526,7 @@ class _Writer:
         last = loop.body.op("sub nsw", both, const(I64, step))
         return loop.body.op("sub nsw", last, loop.var)
 
-    def _enter(self, v: ix.Var, value: Value, body: Block) -> None:
+    def enter(self, v: ix.Var, value: Value, body: Block) -> None:
         self.low.vars[v] = value
         self.low.open(v.level, body)
 
@@ -557,7 +541,7 @@ class _Writer:
                 "llvm.smin", I64, end, const(I64, whole))
             loop = Loop(b, begin, stop, lanes, [], known)
             at = self._turned(loop, begin, stop, lanes) if v.level == 0 else loop.var
-            self._enter(v, at, loop.body)
+            self.enter(v, at, loop.body)
             body(loop.body)
             loop.finish([])
             self.low.forget(v.level)
@@ -571,7 +555,7 @@ class _Writer:
             go = b.names.fresh("rest")
             b.branch_if(b.cmp("eq", end, const(I64, v.extent)), go, skip)
             b.label(go)
-        self._enter(v, const(I64, whole), b.child())
+        self.enter(v, const(I64, whole), b.child())
         self._partial(v, v.extent - whole)
         body(b)
         self._whole()
@@ -589,22 +573,26 @@ class _Writer:
         self.low.mask, self.low.active = None, 0
 
     # -- phases ----------------------------------------------------------------------------------
-    def _phases(self, b: Block) -> None:
+    def phases(self, b: Block) -> None:
         for phase in self.nest.phases:
             self.low.open(self.deepest, b)
             if self.k.kind == "scan":
-                self._scan(b, phase)
+                self.scan(b, phase)
                 continue
             if self.k.axes and (phase.reductions or phase.stores):
-                self._reduce(b, phase)
+                self.reduce(b, phase)
             else:
-                self._stores(b, phase.stores)
+                self.stores(b, phase.stores)
             if phase.after:
                 self.low.open(self.deepest, b)
-                self._stores(b, phase.after)
+                self.after(b, phase.after)
         self.low.known.clear()
 
-    def _stores(self, b: Block, stores: list[Store]) -> None:
+    def after(self, b: Block, stores: list[Store]) -> None:
+        """Stores of values over the kept axes."""
+        self.stores(b, stores)
+
+    def stores(self, b: Block, stores: list[Store]) -> None:
         """Computes the values of this position, then writes them all."""
         nest = self.nest
         ready = []
@@ -615,13 +603,13 @@ class _Writer:
             place = self.low.layout.slots[s.home]
             self.low.store(place, s.home.dtype, home_index(s, indices), v)
 
-    def _reduce(self, b: Block, phase: Phase) -> None:
+    def reduce(self, b: Block, phase: Phase) -> None:
         """One walk along the reduced axes: accumulates, and stores what is ready."""
         nest = self.nest
         folds = nest.vec is not None and nest.vec in nest.inner
         accumulators = [Accumulator(n, self.low, folds) for n in phase.reductions]
         state = [v for a in accumulators for v in a.start()]
-        state = self._walk(b, 0, phase, accumulators, state)
+        state = self.walk(b, 0, phase, accumulators, state)
         self.low.open(self.deepest, b)
         for a in accumulators:
             count = len(a.types)
@@ -629,49 +617,49 @@ class _Writer:
             result = a.result(self.low.at(self.deepest), mine)
             self.low.known[a.node] = Val(result, self.deepest)
 
-    def _walk(self, b: Block, depth: int, phase: Phase, accumulators: list[Accumulator],
+    def walk(self, b: Block, depth: int, phase: Phase, accumulators: list[Accumulator],
               state: list[Value]) -> list[Value]:
         nest, low = self.nest, self.low
         if depth == len(nest.inner):
-            return self._step(b, phase, accumulators, state)
+            return self.step(b, phase, accumulators, state)
         v = nest.inner[depth]
         if v is not nest.vec and math.prod(w.extent for w in nest.inner[depth:]) <= UNROLL:
             for i in range(v.extent):
-                self._enter(v, const(I64, i), b)
-                state = self._walk(b, depth + 1, phase, accumulators, state)
+                self.enter(v, const(low.word, i), b)
+                state = self.walk(b, depth + 1, phase, accumulators, state)
                 low.forget(v.level)
             return state
         lanes = nest.lanes if v is nest.vec else 1
         whole = v.extent // lanes * lanes
         if whole:
-            loop = Loop(b, const(I64, 0), const(I64, whole), lanes,
+            loop = Loop(b, const(low.word, 0), const(low.word, whole), lanes,
                         [(s.type, s) for s in state], True)
-            self._enter(v, loop.var, loop.body)
-            after = self._walk(loop.body, depth + 1, phase, accumulators, loop.carried)
+            self.enter(v, loop.var, loop.body)
+            after = self.walk(loop.body, depth + 1, phase, accumulators, loop.carried)
             state = loop.finish(after)
             low.forget(v.level)
         if v.extent % lanes:
-            self._enter(v, const(I64, whole), b.child())
+            self.enter(v, const(low.word, whole), b.child())
             self._partial(v, v.extent - whole)
-            state = self._walk(b, depth + 1, phase, accumulators, state)
+            state = self.walk(b, depth + 1, phase, accumulators, state)
             self._whole()
             low.forget(v.level)
         return state
 
-    def _step(self, b: Block, phase: Phase, accumulators: list[Accumulator],
+    def step(self, b: Block, phase: Phase, accumulators: list[Accumulator],
               state: list[Value]) -> list[Value]:
         nest, low = self.nest, self.low
-        self._stores(b, phase.stores)
+        self.stores(b, phase.stores)
         values = [low.value(a.node.src[0], nest.space) for a in accumulators]
         place = low.heads[-1]
         out: list[Value] = []
         for a, v in zip(accumulators, values):
             count = len(a.types)
             mine, state = state[:count], state[count:]
-            out += a.update(place, mine, v, self._position(a, place))
+            out += a.update(place, mine, v, self.position(a, place))
         return out
 
-    def _position(self, a: Accumulator, place: Block) -> Value | None:
+    def position(self, a: Accumulator, place: Block) -> Value | None:
         if not a.indexed:
             return None
         at = self.low.lane_index(self.nest.space[a.node.arg[0]])
@@ -680,7 +668,7 @@ class _Writer:
         return at.v
 
     # -- scans -----------------------------------------------------------------------------------
-    def _scan(self, b: Block, phase: Phase) -> None:
+    def scan(self, b: Block, phase: Phase) -> None:
         """One serial walk along the scanned axis with a running value."""
         nest, low = self.nest, self.low
         (n,) = phase.reductions
@@ -690,14 +678,15 @@ class _Writer:
         if v is None:
             first = low.value(n.src[0], nest.space)
             low.known[n] = first
-            self._stores(b, phase.stores)
+            self.stores(b, phase.stores)
             return
-        loop = Loop(b, const(I64, 0), const(I64, v.extent), 1, [(s.type, s) for s in state], True)
-        self._enter(v, loop.var, loop.body)
+        loop = Loop(b, const(low.word, 0), const(low.word, v.extent), 1,
+                    [(s.type, s) for s in state], True)
+        self.enter(v, loop.var, loop.body)
         operand = low.value(n.src[0], nest.space)
         after = accumulator.update(low.heads[-1], loop.carried, operand, None)
         low.known[n] = Val(scalar.round_to(low.heads[-1], n.dtype, after[0]), v.level)
-        self._stores(loop.body, phase.stores)
+        self.stores(loop.body, phase.stores)
         loop.finish(after)
         low.forget(v.level)
 
@@ -734,7 +723,7 @@ class Accumulator:
         self.indexed = n.op in ("argmax", "argmin")
         self.lanes = low.lanes if low.vec is not None else 1
         kind = scalar.register(self.dtype, self.lanes)
-        self.types = [kind, kind.of("i64")] if self.indexed else [kind]
+        self.types = [kind, kind.of(low.word.scalar)] if self.indexed else [kind]
 
     def start(self) -> list[Value]:
         first = const(self.types[0], identity(self.node.op, self.dtype))
@@ -767,16 +756,28 @@ class Accumulator:
         return b.cmp(sign + ("gt" if more else "lt"), x, best)
 
     def result(self, b: Block, state: list[Value]) -> Value:
+        """The node's value from the state after the last element."""
+        return self.finish(b, self.fold(b, state))
+
+    def finish(self, b: Block, state: list[Value]) -> Value:
+        """The node's value from one state, its lanes joined."""
+        if not self.indexed:
+            return scalar.round_to(b, self.dtype, state[0])
+        at = state[1]
+        return at if at.type.bits == 64 else b.convert("sext", at, "i64")
+
+    def fold(self, b: Block, state: list[Value]) -> list[Value]:
         """Joins the lanes when the vector variable is a reduced one: halves, in a fixed order."""
         lanes = self.lanes if self.folds else 1
         while lanes > 1:
             lanes //= 2
             halves = [[b.shuffle(s, s, list(range(i * lanes, (i + 1) * lanes))) if lanes > 1
                        else b.extract(s, i) for s in state] for i in (0, 1)]
-            state = self._meet(b, *halves)
-        return state[-1] if self.indexed else scalar.round_to(b, self.dtype, state[0])
+            state = self.meet(b, *halves)
+        return state
 
-    def _meet(self, b: Block, x: list[Value], y: list[Value]) -> list[Value]:
+    def meet(self, b: Block, x: list[Value], y: list[Value]) -> list[Value]:
+        """One state from those of two parts of the elements; which is x does not matter."""
         if not self.indexed:
             return [self.join(b, x[0], y[0])]
         missing = b.cmp("slt", x[1], const(x[1].type, 0))

@@ -49,7 +49,7 @@ def _element(low: Lowering, n: Node, indices: tuple[ix.Index, ...]) -> None:
     leading = []
     for axis, w in enumerate(where):
         at = low.checked(n, low.value(w, indices[:rank]), n.shape[axis], None)
-        leading.append(ix.Index(0, ((ix.Dynamic(at.v, n.shape[axis], at.level), 1),)))
+        leading.append(low.dynamic(at, n.shape[axis]))
     flat = ix.flatten((*leading, *indices[rank:]), n.shape)
     v = low.value(value, indices)
     if n.arg != "set":

@@ -14,7 +14,6 @@ import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
-from flambeau.compiler.codegen import gpu
 from flambeau.compiler.node import Node
 from flambeau.runtime import jit
 
@@ -32,10 +31,8 @@ def find_ptxas() -> str | None:
 
 def ptx_of(roots: list[Node], sm: int) -> str:
     goal = target.nvptx(sm)
-    asked, params, _ = request.parametrise(request.prepare(roots))
-    graph = pipeline.own_homes(pipeline.graph_passes(asked))
-    module, _ = gpu.module_for(graph, params, goal)
-    return jit.ptx(str(module), goal)
+    _, ir = pipeline.build_gpu(request.prepare(roots), goal)
+    return jit.ptx(ir, goal)
 
 
 def assemble(ptx: str, sm: int, folder: Path) -> None:
@@ -70,7 +67,7 @@ def test_random_programs(sm: int, tmp_path: Path) -> None:
         roots = programs.graph(6)
         try:
             ptx = ptx_of(roots, sm)
-        except TypeError:  # a contraction or scatter: the CUDA device's work
+        except KeyError:  # a contraction or scatter: not written yet
             continue
         assemble(ptx, sm, tmp_path)
         assembled += 1

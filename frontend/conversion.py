@@ -9,7 +9,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 
-from .creation import number
+from .creation import number, placed
 from .elementwise import cast
 from .indexing import as_value
 from .recording import as_tensor, broadcast_shapes
@@ -24,15 +24,16 @@ from .tensor import (
     write,
 )
 
-_DEVICES = ("cpu", "reference", "cuda", "null")
+_DEVICES = ("cpu", "cuda")
 
 
 def to(x: Tensor, *targets: Any, dtype: Any = None, device: Any = None, copy: bool = False
        ) -> Tensor:
-    """x as another dtype or on another device, `x.to(fb.float64)`, `x.to("cpu")`, or like another
-    tensor, `x.to(other)`; x itself when nothing changes, unless copy.
+    """x as another dtype or on another device, `x.to(fb.float64)`, `x.to("cuda:1")`, or like
+    another tensor, `x.to(other)`; x itself when nothing changes, unless copy.
 
-    Raises ValueError for a device that is not there.
+    A copy to another device is made now, from computed values; gradients flow back through it.
+    Raises ValueError for an unknown device, RuntimeError for one that is not there.
     """
     for target in targets:
         if isinstance(target, Tensor):
@@ -41,12 +42,25 @@ def to(x: Tensor, *targets: Any, dtype: Any = None, device: Any = None, copy: bo
             device = target
         elif target is not None:
             dtype = target
-    if device is not None and str(device) != x.device:
-        raise ValueError(f"to: expected device {x.device!r}, got {device!r}")
     wanted = x.dtype if dtype is None else as_dtype("to", dtype)
-    if wanted is x.dtype and not copy:
-        return x
-    return derive(N.cast(read(x), wanted), x)
+    there = x if device is None else placed("to", x, device)
+    if wanted is x.dtype and (there is not x or not copy):
+        return there
+    return derive(N.cast(read(there), wanted), there)
+
+
+def cuda(x: Tensor, device: Any = None) -> Tensor:
+    """x on a GPU: the current one, a number or "cuda:N". Torch7 cuda.
+
+    Raises RuntimeError where there is no such device.
+    """
+    return placed("cuda", x, "cuda" if device is None else
+                  f"cuda:{device}" if isinstance(device, int) else device)
+
+
+def cpu(x: Tensor) -> Tensor:
+    """x in the host's memory."""
+    return placed("cpu", x, "cpu")
 
 
 def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
@@ -124,12 +138,12 @@ def zero_(self: Tensor) -> Tensor:
 
 
 def copy_(self: Tensor, source: Any) -> Tensor:
-    """Elements from source, which broadcasts; any dtype converts. Torch7 copy.
+    """Elements from source, which broadcasts; any dtype converts, from any device. Torch7 copy.
 
     Raises ValueError when source does not broadcast to this shape.
     """
     check_writable("copy_", self)
-    v = as_value(self, source)
+    v = placed("copy_", as_value(self, source), self.device)
     if broadcast_shapes("copy_", v.shape, self.shape) != self.shape:
         raise ValueError(f"copy_: expected a source that broadcasts to {self.shape}, got {v.shape}")
     return assign("copy_", self, v)

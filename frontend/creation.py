@@ -16,33 +16,63 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape
 
 from . import realize as door
-from .tensor import Tensor, as_dtype, check_axis, check_shape, default_dtype, read, result, stop
+from . import tracing
+from .devices import HOST, bound, resolve
+from .tensor import (
+    Tensor,
+    as_dtype,
+    check_axis,
+    check_shape,
+    default_dtype,
+    mode,
+    read,
+    result,
+    stop,
+)
 
 # -- from data ---------------------------------------------------------------------------------
 
 
-def tensor(data: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
            ) -> Tensor:
     """A tensor with a copy of data: nested lists of numbers, an array or a tensor.
 
     Without dtype, Python floats give the default dtype, ints int64 and bools bool; arrays and
-    tensors keep theirs. Torch7 Tensor(table), NumPy array. Raises TypeError for other data,
+    tensors keep theirs. Without device, tensors stay where they are and all else goes to the
+    default device. Torch7 Tensor(table), NumPy array. Raises TypeError for other data,
     ValueError for ragged lists.
     """
     wanted = None if dtype is None else as_dtype("tensor", dtype)
     if isinstance(data, Tensor) and data._storage.shared is None:
         n = stop(read(data)) if data.requires_grad else read(data)
-        made = result(N.cast(n, wanted or data.dtype))
+        made = result(N.cast(n, wanted or data.dtype), False, data.device)
+        made = made if device is None else placed("tensor", made, device)
     else:
         array, own = _to_array("tensor", data, wanted)
-        made = _from_array(array, own if wanted is None else wanted)
-    _check_device("tensor", device)
+        made = _from_array(array, own if wanted is None else wanted, resolve("tensor", device))
     return made.requires_grad_() if requires_grad else made
 
 
-def _check_device(name: str, device: Any) -> None:
-    if str(device) not in ("cpu", "reference"):
-        raise ValueError(f"{name}: expected device 'cpu', got {device!r}")
+def placed(name: str, t: Tensor, device: Any) -> Tensor:
+    """t on a device: itself if it is there, else a copy, computed now. Gradients flow back through
+    the copy."""
+    where = resolve(name, device)
+    if t.device == where:
+        return t
+    if tracing.recording():
+        raise RuntimeError(f"{name}: expected a copy to {where} outside of compiled functions and "
+                           "loops, got one inside")
+    n = read(t)
+    whole = t if t._view is None else result(n, False, t.device)
+    if n.value is None and n.op != "buffer":
+        door.realize([whole._storage])
+    leaf = n.value or whole._storage.leaf or n
+    there = door.moved(leaf, where)
+    if not (mode.grad and t.requires_grad):
+        return result(there, False, where)
+    n = N.node("mark", n.dtype, n.shape, (n,), ("on", where))
+    n.value = there  # computed already, and still connected to where it came from
+    return result(n, True, where)
 
 
 def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, DType]:
@@ -85,12 +115,14 @@ def _plain(data: Any) -> Any:
     return data.numpy() if isinstance(data, Tensor) else data
 
 
-def _from_array(array: np.ndarray, dtype: DType) -> Tensor:
+def _from_array(array: np.ndarray, dtype: DType, device: str) -> Tensor:
     """A tensor with a copy of the array's values as dtype."""
     if dtype is dt.bfloat16:
-        return result(N.cast(door.leaf_of(array.astype(np.float32), dt.float32), dtype))
+        wide = door.leaf_of(array.astype(np.float32), dt.float32, device)
+        return result(N.cast(wide, dtype), False, device)
     with np.errstate(over="ignore", invalid="ignore"):
-        return result(door.leaf_of(array.astype(dtype.numpy, copy=False), dtype))
+        leaf = door.leaf_of(array.astype(dtype.numpy, copy=False), dtype, device)
+    return result(leaf, False, device)
 
 
 def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
@@ -103,7 +135,7 @@ def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
     if isinstance(data, Tensor) and not copy and wanted in (None, data.dtype):
         return data
     if (isinstance(data, np.ndarray) and not copy and _shareable(data)
-            and wanted in (None, dt.from_numpy(data.dtype))):
+            and wanted in (None, dt.from_numpy(data.dtype)) and resolve("asarray") == HOST):
         return from_numpy(data)
     if copy is False:
         raise ValueError(f"asarray: expected data that can be shared, got {type(data).__name__}")
@@ -168,9 +200,9 @@ def _constant(dtype: DType, bits: int, shape: Shape) -> Node:
     return N.expand_to(N.node("const", dtype, (), (), bits), shape)
 
 
-def _finish(n: Node, device: str, requires_grad: bool, name: str) -> Tensor:
-    _check_device(name, device)
-    made = result(n)
+def _finish(n: Node, device: Any, requires_grad: bool, name: str) -> Tensor:
+    where = resolve(name, device)
+    made = result(bound(n, where), False, where)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -178,35 +210,36 @@ def _dtype(name: str, dtype: Any) -> DType:
     return default_dtype() if dtype is None else as_dtype(name, dtype)
 
 
-def zeros(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
           ) -> Tensor:
     """Zeros of the default dtype or dtype; shape as `zeros(2, 3)` or `zeros((2, 3))`."""
     n = constant(_dtype("zeros", dtype), 0, check_shape("zeros", shape))
     return _finish(n, device, requires_grad, "zeros")
 
 
-def ones(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
          ) -> Tensor:
     """Ones of the default dtype or dtype; shape as `ones(2, 3)` or `ones((2, 3))`."""
     n = constant(_dtype("ones", dtype), 1, check_shape("ones", shape))
     return _finish(n, device, requires_grad, "ones")
 
 
-def empty(*shape: Any, dtype: Any = None, device: str = "cpu", requires_grad: bool = False
+def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
           ) -> Tensor:
     """A tensor to be filled; its values are zeros (Torch7 and NumPy leave memory as found)."""
     return zeros(*shape, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, device: str = "cpu",
+def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None,
          requires_grad: bool = False) -> Tensor:
     """A tensor filled with a number or a broadcast tensor; dtype as fb.tensor(fill_value)."""
     if not hasattr(shape, "__len__"):
         shape = (shape,)
     wanted = check_shape("full", tuple(shape))
-    value = tensor(fill_value, dtype) if not isinstance(fill_value, int | float) else None
+    value = (tensor(fill_value, dtype, device) if not isinstance(fill_value, int | float)
+             else None)
     if value is not None:
-        n = N.expand_to(read(value), wanted)
+        return result(N.expand_to(read(value), wanted), False, value.device)
     else:
         own = {bool: dt.bool_, int: dt.int64}.get(type(fill_value), default_dtype())
         own = own if dtype is None else as_dtype("full", dtype)
@@ -214,26 +247,31 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: str = "cpu",
     return _finish(n, device, requires_grad, "full")
 
 
-def zeros_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros with the shape and dtype of x."""
-    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+def zeros_like(x: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None
+               ) -> Tensor:
+    """Zeros with the shape and dtype of x, on its device unless told."""
+    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad,
+                 device=x.device if device is None else device)
 
 
-def ones_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones with the shape and dtype of x."""
-    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+def ones_like(x: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None
+               ) -> Tensor:
+    """Ones with the shape and dtype of x, on its device unless told."""
+    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad,
+                device=x.device if device is None else device)
 
 
-def empty_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor to be filled (zeros) with the shape and dtype of x."""
-    return zeros_like(x, dtype, requires_grad)
+def empty_like(x: Tensor, dtype: Any = None, requires_grad: bool = False, device: Any = None
+               ) -> Tensor:
+    """A tensor to be filled (zeros) with the shape and dtype of x, on its device unless told."""
+    return zeros_like(x, dtype, requires_grad, device)
 
 
-def full_like(x: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False
-              ) -> Tensor:
-    """fill_value everywhere, with the shape and dtype of x."""
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False,
+              device: Any = None) -> Tensor:
+    """fill_value everywhere, with the shape and dtype of x, on its device unless told."""
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype,
-                requires_grad=requires_grad)
+                x.device if device is None else device, requires_grad)
 
 
 # -- counted -----------------------------------------------------------------------------------
@@ -262,7 +300,7 @@ def _ramp(start: float, step: float, count: int, dtype: DType) -> Node:
 
 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None,
-           requires_grad: bool = False) -> Tensor:
+           requires_grad: bool = False, device: Any = None) -> Tensor:
     """start, start + step, ... below stop (1-d). int64 for ints, else the default dtype.
 
     NumPy arange; Torch7 range is `fb.range_`, with its end included. Raises ValueError for step 0.
@@ -278,7 +316,7 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     else:
         wanted = as_dtype("arange", dtype)
     count = max(0, math.ceil((stop - start) / step))
-    return _finish(_ramp(start, step, count, wanted), "cpu", requires_grad, "arange")
+    return _finish(_ramp(start, step, count, wanted), device, requires_grad, "arange")
 
 
 def _plain_number(name: str, value: Any) -> Any:
@@ -289,16 +327,17 @@ def _plain_number(name: str, value: Any) -> Any:
     raise TypeError(f"{name}: expected numbers, got {type(value).__name__}")
 
 
-def range_(start: float, stop: float, step: float = 1, dtype: Any = None) -> Tensor:
+def range_(start: float, stop: float, step: float = 1, dtype: Any = None, device: Any = None
+           ) -> Tensor:
     """start, start + step, ... up to and including stop (Torch7 range)."""
     if step == 0 or (stop - start) / step < 0:
         raise ValueError(f"range: expected a step from {start} towards {stop}, got {step}")
     count = math.floor((stop - start) / step) + 1
-    return result(_ramp(start, step, count, _dtype("range", dtype)))
+    return _finish(_ramp(start, step, count, _dtype("range", dtype)), device, False, "range")
 
 
-def linspace(start: float, stop: float, num: int = 100, dtype: Any = None, endpoint: bool = True
-             ) -> Tensor:
+def linspace(start: float, stop: float, num: int = 100, dtype: Any = None, endpoint: bool = True,
+             device: Any = None) -> Tensor:
     """num evenly spaced numbers from start to stop, both included (1-d).
 
     The default num is Torch7's 100. NumPy linspace. Raises ValueError for num below 0.
@@ -312,21 +351,22 @@ def linspace(start: float, stop: float, num: int = 100, dtype: Any = None, endpo
     if endpoint and num > 1:  # the end exactly, as NumPy does
         last = N.elementwise("eq", iota(dt.int64, (num,), 0), constant(dt.int64, num - 1, (num,)))
         n = N.elementwise("where", last, number("linspace", stop, dt.float64, (num,)), n)
-    return result(N.cast(n, wanted))
+    return _finish(N.cast(n, wanted), device, False, "linspace")
 
 
-def logspace(start: float, stop: float, num: int = 100, base: float = 10.0, dtype: Any = None
-             ) -> Tensor:
+def logspace(start: float, stop: float, num: int = 100, base: float = 10.0, dtype: Any = None,
+             device: Any = None) -> Tensor:
     """base ** linspace(start, stop, num) (1-d). NumPy and Torch7 logspace."""
-    powers = read(linspace(start, stop, num, dtype=dt.float64))
+    powers = read(linspace(start, stop, num, dtype=dt.float64, device=HOST))
     n = N.elementwise("pow", number("logspace", base, dt.float64, powers.shape), powers)
-    return result(N.cast(n, _dtype("logspace", dtype)))
+    return _finish(N.cast(n, _dtype("logspace", dtype)), device, False, "logspace")
 
 
-def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones on the k-th diagonal of an n x m matrix (m = n). NumPy and Torch7 eye."""
     shape = check_shape("eye", (n, n if m is None else m))
-    return result(N.cast(_compare_axes("eq", shape, k), _dtype("eye", dtype)))
+    value = N.cast(_compare_axes("eq", shape, k), _dtype("eye", dtype))
+    return _finish(value, device, False, "eye")
 
 
 def _compare_axes(op: str, shape: Shape, k: int) -> Node:
@@ -338,23 +378,25 @@ def _compare_axes(op: str, shape: Shape, k: int) -> Node:
     return N.elementwise(op, iota(dt.int64, shape, columns), row)
 
 
-def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None, device: Any = None) -> Tensor:
     """Ones at and below the k-th diagonal of an n x m matrix. NumPy tri."""
     shape = check_shape("tri", (n, n if m is None else m))
-    return result(N.cast(_compare_axes("le", shape, k), _dtype("tri", dtype)))
+    value = N.cast(_compare_axes("le", shape, k), _dtype("tri", dtype))
+    return _finish(value, device, False, "tri")
 
 
-def indices(dimensions: Any, dtype: Any = dt.int64) -> Tensor:
+def indices(dimensions: Any, dtype: Any = dt.int64, device: Any = None) -> Tensor:
     """The index along each axis of a grid: shape (len(dimensions), *dimensions). NumPy indices."""
     shape = check_shape("indices", tuple(dimensions))
     wanted = as_dtype("indices", dtype)
     if not shape:
-        return zeros(0, dtype=wanted)
+        return zeros(0, dtype=wanted, device=device)
     grids = [N.reshape(iota(wanted, shape, axis), (1, *shape)) for axis in range(len(shape))]
-    return result(N.concat(grids, 0))
+    return _finish(N.concat(grids, 0), device, False, "indices")
 
 
 def iota_like(x: Tensor, axis: int = -1, dtype: Any = dt.int64) -> Tensor:
-    """The index along one axis, in the shape of x."""
+    """The index along one axis, in the shape of x, on its device."""
     axis = check_axis("iota_like", axis, x.ndim)
-    return result(iota(as_dtype("iota_like", dtype), x.shape, axis))
+    n = iota(as_dtype("iota_like", dtype), x.shape, axis)
+    return _finish(n, x.device, False, "iota_like")

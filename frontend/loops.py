@@ -147,6 +147,11 @@ class _Row:
 
     exported = False
 
+    @property
+    def device(self) -> str:
+        """There is none: raises RuntimeError."""
+        return str(self.address)
+
     def array(self, *_: Any, **__: Any) -> Any:
         """There is none: raises RuntimeError."""
         return self.address

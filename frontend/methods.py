@@ -76,7 +76,8 @@ _FUNCTIONS = (
     random.cauchy_, random.log_normal_, random.geometric_,
     conversion.to, conversion.astype, conversion.type_as, conversion.bitcast, conversion.fill_,
     conversion.zero_, conversion.copy_, conversion.apply_, conversion.map_, conversion.set_,
-    conversion.resize_, conversion.resize_as_, conversion.is_set_to, conversion.is_same_size,
+    conversion.cuda, conversion.cpu, conversion.resize_, conversion.resize_as_,
+    conversion.is_set_to, conversion.is_same_size,
 )
 _ALIASES = {
     "negative": "neg", "absolute": "abs", "true_divide": "div", "divide": "div", "multiply": "mul",

@@ -90,7 +90,8 @@ def _layout() -> entry_looks.Layout:
     found = {name: entry.offset(thing, slot) for name, thing, slot in (
         ("shape", t, "shape"), ("dtype", t, "dtype"), ("view", t, "_view"),
         ("storage", t, "_storage"), ("grad", t, "grad"), ("node", t._storage, "node"),
-        ("requires", t._storage, "requires"), ("version", t._storage, "version"),
+        ("requires", t._storage, "requires"), ("device", t._storage, "device"),
+        ("version", t._storage, "version"),
         ("op", n, "op"), ("arg", n, "arg"), ("address", block, "address"),
         ("exported", block, "exported"))}
     return entry_looks.Layout(tensor=Tensor, **found)

@@ -18,6 +18,7 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape
 
 from .creation import constant, flat_index, number
+from .devices import bound, resolve
 from .movement import reshape
 from .recording import as_tensor, broadcast_shapes
 from .sorting import argsort_node
@@ -178,8 +179,9 @@ def integer_node(shape: Shape, low: int, high: int, generator: Generator | None)
     return N.elementwise("add", rest, number("randint", low, dt.int64, shape))
 
 
-def _finish(n: Node, requires_grad: bool) -> Tensor:
-    made = result(n)
+def _finish(name: str, n: Node, requires_grad: bool = False, device: Any = None) -> Tensor:
+    where = resolve(name, device)
+    made = result(bound(n, where), False, where)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -194,41 +196,51 @@ def _float_dtype(name: str, dtype: Any) -> DType:
 
 
 def rand(*shape: Any, dtype: Any = None, generator: Generator | None = None,
-         requires_grad: bool = False) -> Tensor:
+         requires_grad: bool = False, device: Any = None) -> Tensor:
     """Uniform in [0, 1). Torch7 rand."""
     n = uniform_node(check_shape("rand", shape), _float_dtype("rand", dtype), generator)
-    return _finish(n, requires_grad)
+    return _finish("rand", n, requires_grad, device)
 
 
 def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None,
-          requires_grad: bool = False) -> Tensor:
+          requires_grad: bool = False, device: Any = None) -> Tensor:
     """Standard normal. Torch7 randn."""
     n = normal_node(check_shape("randn", shape), _float_dtype("randn", dtype), generator)
-    return _finish(n, requires_grad)
+    return _finish("randn", n, requires_grad, device)
 
 
 def rand_like(x: Tensor, dtype: Any = None, generator: Generator | None = None) -> Tensor:
     """Uniform in [0, 1), with the shape and dtype of x."""
-    return rand(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator)
+    return rand(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator,
+                device=x.device)
 
 
 def randn_like(x: Tensor, dtype: Any = None, generator: Generator | None = None) -> Tensor:
     """Standard normal, with the shape and dtype of x."""
-    return randn(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator)
+    return randn(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator,
+                 device=x.device)
 
 
 def uniform(low: Any = 0.0, high: Any = 1.0, size: Any = (), dtype: Any = None,
-            generator: Generator | None = None) -> Tensor:
+            generator: Generator | None = None, device: Any = None) -> Tensor:
     """Uniform in [low, high), numbers or tensors that broadcast. Torch7 and NumPy uniform."""
-    unit = rand(_size("uniform", size, low, high), dtype=dtype, generator=generator)
+    unit = rand(_size("uniform", size, low, high), dtype=dtype, generator=generator,
+                device=_device_of(device, low, high))
     return unit * (high - low) + low
 
 
 def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = (), dtype: Any = None,
-           generator: Generator | None = None) -> Tensor:
+           generator: Generator | None = None, device: Any = None) -> Tensor:
     """Normal with mean and std, numbers or tensors that broadcast. Torch7 and NumPy normal."""
-    unit = randn(_size("normal", size, mean, std), dtype=dtype, generator=generator)
+    unit = randn(_size("normal", size, mean, std), dtype=dtype, generator=generator,
+                 device=_device_of(device, mean, std))
     return unit * std + mean
+
+
+def _device_of(device: Any, *parameters: Any) -> Any:
+    """The device asked for, or where a tensor among the parameters lies."""
+    found = [p.device for p in parameters if isinstance(p, Tensor) and p.ndim]
+    return found[0] if device is None and found else device
 
 
 def _size(name: str, size: Any, *parameters: Any) -> Shape:
@@ -239,7 +251,7 @@ def _size(name: str, size: Any, *parameters: Any) -> Shape:
 
 
 def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None,
-            generator: Generator | None = None) -> Tensor:
+            generator: Generator | None = None, device: Any = None) -> Tensor:
     """Integers in [low, high), or [0, low) without high; int64 unless dtype is given.
 
     NumPy randint; Torch7 random included both ends. Raises ValueError for an empty range.
@@ -249,20 +261,23 @@ def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None
     if high <= low:
         raise ValueError(f"randint: expected low < high, got {low} and {high}")
     n = integer_node(check_shape("randint", (size,)), low, high, generator)
-    return result(N.cast(n, dt.int64 if dtype is None else as_dtype("randint", dtype)))
+    n = N.cast(n, dt.int64 if dtype is None else as_dtype("randint", dtype))
+    return _finish("randint", n, device=device)
 
 
-def randperm(n: int, dtype: Any = None, generator: Generator | None = None) -> Tensor:
+def randperm(n: int, dtype: Any = None, generator: Generator | None = None, device: Any = None
+             ) -> Tensor:
     """The integers 0 to n - 1 in random order, int64. Torch7 randperm."""
     words = word_nodes(check_shape("randperm", (n,)), generator, 1)[0]
     order = argsort_node(words, 0, False)
-    return result(N.cast(order, dt.int64 if dtype is None else as_dtype("randperm", dtype)))
+    order = N.cast(order, dt.int64 if dtype is None else as_dtype("randperm", dtype))
+    return _finish("randperm", order, device=device)
 
 
 def shuffle(x: Any, generator: Generator | None = None) -> Tensor:
     """x's slices along axis 0 in random order, a copy. NumPy permutation."""
     t = as_tensor("shuffle", x)
-    order = randperm(t.shape[0], generator=generator)
+    order = randperm(t.shape[0], generator=generator, device=t.device)
     return t.index_select(0, order)  # type: ignore[no-any-return]
 
 
@@ -277,7 +292,7 @@ def _chance(shape: Shape, p: Any, generator: Generator | None) -> Node:
 
 
 def bernoulli(p: Any = 0.5, size: Any = None, dtype: Any = None,
-              generator: Generator | None = None) -> Tensor:
+              generator: Generator | None = None, device: Any = None) -> Tensor:
     """1 with probability p (a number or a tensor, whose shape and dtype are the result's), else 0.
 
     Torch7 bernoulli. Raises ValueError for a number outside [0, 1].
@@ -285,16 +300,18 @@ def bernoulli(p: Any = 0.5, size: Any = None, dtype: Any = None,
     shape = _size("bernoulli", size, p)
     wanted = p.dtype if dtype is None and isinstance(p, Tensor) else (
         default_dtype() if dtype is None else as_dtype("bernoulli", dtype))
-    return result(N.cast(_chance(shape, p, generator), wanted))
+    n = N.cast(_chance(shape, p, generator), wanted)
+    return _finish("bernoulli", n, device=_device_of(device, p))
 
 
-def dropout_mask(shape: Any, p: float, dtype: Any = None, generator: Generator | None = None
-                 ) -> Tensor:
+def dropout_mask(shape: Any, p: float, dtype: Any = None, generator: Generator | None = None,
+                 device: Any = None) -> Tensor:
     """0 with probability p, else 1 / (1 - p): what dropout multiplies by."""
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: expected a probability in [0, 1], got {p}")
-    kept = bernoulli(1.0 - p, tuple(shape), dtype, generator) if tuple(shape) else (
-        result(N.cast(_chance((), 1.0 - p, generator), _float_dtype("dropout", dtype))))
+    kept = bernoulli(1.0 - p, tuple(shape), dtype, generator, device) if tuple(shape) else (
+        _finish("dropout", N.cast(_chance((), 1.0 - p, generator), _float_dtype("dropout", dtype)),
+                device=device))
     return kept * (1.0 / (1.0 - p)) if p < 1 else kept
 
 

@@ -6,13 +6,13 @@ and counts where in the user's code that happened.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from flambeau import compiler
@@ -20,7 +20,7 @@ from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, buffer
 from flambeau.compiler.request import Request, prepare
-from flambeau.runtime import execute, jit, memory, reference
+from flambeau.runtime import devices, execute, jit, memory, reference
 
 from .storage import Storage
 
@@ -43,52 +43,59 @@ def settle() -> None:
 def realize(storages: list[Storage]) -> None:
     """Computes the values of storages together; afterwards each `storage.leaf` is a buffer."""
     pending: dict[Node, list[Storage]] = {}
+    elsewhere: list[Storage] = []
+    device = ""
     for s in storages:
         leaf = s.leaf
         if leaf is not None:
             s.install(leaf)
+        elif device and s.device != device:
+            elsewhere.append(s)
         else:
+            device = s.device
             pending.setdefault(s.node, []).append(s)
     if not pending:
         return
-    for (_, owners), leaf in zip(pending.items(), compute(list(pending))):
+    for (_, owners), leaf in zip(pending.items(), compute(list(pending), device)):
         owners[0].install(leaf)
         for other in owners[1:]:  # equal values, but each storage is its own memory
             other.install(copy_leaf(leaf))
+    if elsewhere:
+        realize(elsewhere)
 
 
-def compute(roots: list[Node]) -> list[Node]:
-    """Buffer leaves with the values of distinct nodes."""
+def compute(roots: list[Node], device: str = "cpu") -> list[Node]:
+    """Buffer leaves on a device with the values of distinct nodes. Leaves that lie on another
+    device (numbers, positions known to the host) are copied there for the run."""
     if config.device == "reference":
-        return [leaf_of(v, n.dtype) for v, n in zip(reference.evaluate(roots), roots)]
-    if config.device not in ("cpu", "null"):
-        raise ValueError(f"device: expected 'cpu', 'reference' or 'null', got {config.device!r}; "
-                         "'cuda' has code generation only so far")
+        return [leaf_of(v, n.dtype, device) for v, n in zip(reference.evaluate(roots), roots)]
     request = prepare(roots)
-    program = executable(request)
-    made = [memory.allocate(r.nbytes) for r in roots]
-    if config.device == "null":  # compiles, runs nothing
-        return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
-    try:
-        program.run([leaf.arg.address for leaf in request.leaves], [b.address for b in made],
-                    [s.arg.value for s in request.scalars])
-    except execute.ProgramError as error:
-        raise located(error, request) from None
+    program = executable(request, device)
+    allocate = memory.allocate if device == "cpu" else allocator(device)
+    made = [allocate(r.nbytes) for r in roots]
+    if config.device != "null":  # which compiles and runs nothing
+        program.start([leaf.arg for leaf in request.leaves], made,
+                      [s.arg.value for s in request.scalars], where_made(request))
     return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
 
 
-_programs: dict[tuple[object, ...], execute.Executable] = {}
+def allocator(device: str) -> Callable[[int], Any]:
+    """The function that allocates bytes on a device."""
+    return devices.find(device).allocate  # type: ignore[no-any-return]
+
+
+_programs: dict[tuple[object, ...], Any] = {}
 PROGRAM_LIMIT = 1024  # programs kept in memory; the oldest goes first
 
 
-def executable(request: Request) -> execute.Executable:
-    """The program of a structure: from memory, from disk, or compiled now."""
-    target = jit.host_target()
-    key = (request.key, target, config.matmul, config.skip)
+def executable(request: Request, device: str = "cpu") -> Any:
+    """The program of a structure on a device: from memory, from disk, or compiled now."""
+    target = jit.host_target() if device == "cpu" else devices.find(device).target()
+    key = (request.key, device, target, config.matmul, config.skip)
     found = _programs.get(key)
     if found is None:
-        found = execute.load(request.digest(target), lambda: compiler.build(request, target),
-                             target)
+        found = devices.find(device).load(request.digest(target),
+                                          lambda: compiler.build(request, target), target)
         if len(_programs) >= PROGRAM_LIMIT:
             _programs.pop(next(iter(_programs)))
         _programs[key] = found
@@ -100,13 +107,28 @@ def executable(request: Request) -> execute.Executable:
 
 def located(error: execute.ProgramError, request: Request) -> IndexError:
     """The error with the user's file and line where the failing tensor was made."""
-    where = request.order[error.place].where if error.place >= 0 else None
-    place = f" (recorded at {where[0]}:{where[1]})" if where else ""
-    return IndexError(f"{error}{place}")
+    return where_made(request)(error)
 
 
-def leaf_of(array: np.ndarray, dtype: DType) -> Node:
+def where_made(request: Request) -> Callable[[Any], IndexError]:
+    """Completes an error found while running with the user's file and line where the failing tensor
+    was made."""
+    order = request.order
+
+    def late(error: execute.ProgramError) -> IndexError:
+        where = order[error.place].where if error.place >= 0 else None
+        place = f" (recorded at {where[0]}:{where[1]})" if where else ""
+        return IndexError(f"{error}{place}")
+    return late
+
+
+def leaf_of(array: np.ndarray, dtype: DType, device: str = "cpu") -> Node:
     """A buffer leaf with a copy of the array (bits of `dtype`)."""
+    if device != "cpu":
+        there = devices.find(device)
+        made = there.allocate(array.nbytes)
+        there.copy_in(made, np.ascontiguousarray(array, dtype.numpy))
+        return buffer(dtype, array.shape, made)
     made = memory.allocate(array.nbytes)
     made.array(dtype.numpy, array.shape, writable=True)[...] = array
     made.exported = False  # the array above dies here
@@ -115,9 +137,12 @@ def leaf_of(array: np.ndarray, dtype: DType) -> Node:
 
 def copy_leaf(leaf: Node) -> Node:
     """The same values in other memory."""
-    made = memory.allocate(leaf.nbytes)
-    ctypes.memmove(made.address, leaf.arg.address, leaf.nbytes)
-    return buffer(leaf.dtype, leaf.shape, made)
+    return moved(leaf, leaf.arg.device)
+
+
+def moved(leaf: Node, device: str) -> Node:
+    """The same values in memory of a device."""
+    return buffer(leaf.dtype, leaf.shape, devices.move(leaf.arg, device))
 
 
 def shared_leaf(array: np.ndarray, dtype: DType) -> Node:

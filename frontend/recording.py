@@ -77,13 +77,19 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
 
 
 def check_devices(name: str, tensors: tuple[Tensor, ...]) -> str:
-    """The one device of tensors. Raises ValueError when there are several."""
-    device = tensors[0]._storage.device if tensors else "cpu"
+    """The one device of tensors; numbers (0-d) in the host's memory go with any.
+
+    Raises ValueError when there are several.
+    """
+    found = ""
     for t in tensors:
-        if t._storage.device != device:
-            raise ValueError(f"{name}: expected tensors on one device, got {device} and "
-                             f"{t._storage.device}")
-    return device
+        device = t._storage.device
+        if device != found and (t.shape or device != "cpu"):
+            if found:
+                raise ValueError(f"{name}: expected tensors on one device, got {found} and "
+                                 f"{device}; use .to() or .cuda()")
+            found = device
+    return found or "cpu"
 
 
 class Operands:
@@ -116,7 +122,7 @@ class Operands:
                 if shape != x.shape:
                     shape = broadcast_shapes(name, shape, x.shape)
                 if device != x._storage.device:
-                    check_devices(name, tuple(t for t in clean if isinstance(t, Tensor)))
+                    device = check_devices(name, tuple(t for t in clean if isinstance(t, Tensor)))
             requires = requires or x.requires_grad
         self.dtype = d = dtype if dtype is not None else _with_weak(found, weak)
         self.device = device or "cpu"

@@ -129,6 +129,11 @@ class Tensor:
         return self._storage.device
 
     @property
+    def is_cuda(self) -> bool:
+        """Do the values live on a GPU?"""
+        return self._storage.device != "cpu"
+
+    @property
     def requires_grad(self) -> bool:
         """Do gradients flow to or through this tensor?"""
         view = self._view
@@ -434,6 +439,9 @@ def _leaf_shape(t: Tensor) -> Shape:
 def assign(name: str, t: Tensor, value: Tensor) -> Tensor:
     """Writes value (same dtype, shape broadcast to t's) through t into its storage; gives t."""
     check_writable(name, t)
+    if value._storage.device != t._storage.device and value.shape:
+        raise ValueError(f"{name}: expected values on {t.device}, got some on {value.device}; "
+                         "copy_ and to copy between devices")
     n = read(value)
     if n.shape != t.shape:
         n = N.expand_to(n, t.shape)

@@ -159,7 +159,7 @@ def _words(values: Sequence[int]) -> Any:
 def _constants(layout: Layout) -> Any:
     """Objects that the function compares with."""
     return _words([id(x) for x in (layout.tensor, None, False, sys.intern("buffer"),
-                                   NotImplemented, float)])
+                                   NotImplemented, float, sys.intern("cpu"))])
 
 
 class _Method(ctypes.Structure):

@@ -20,6 +20,7 @@ class Layout:
     grad: int
     node: int
     requires: int
+    device: int
     version: int
     op: int
     arg: int
@@ -106,8 +107,11 @@ plain:
   %whole = icmp eq ptr %view, %none
   %typed = icmp eq ptr %dtype, %second
   %computed = icmp eq ptr %op, %buffer
+{slot("device", "storage", o.device)}{word("host", "constants", 6)}
+  %here = icmp eq ptr %device, %host
   %fine.1 = and i1 %whole, %typed
-  %fine = and i1 %fine.1, %computed
+  %fine.2 = and i1 %fine.1, %here
+  %fine = and i1 %fine.2, %computed
   br i1 %fine, label %shaped, label %no
 shaped:
   %shape.same = icmp eq ptr %shape, %first

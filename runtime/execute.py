@@ -19,7 +19,7 @@ from flambeau.compiler.config import say, wanted
 from flambeau.compiler.kernel import Extern, KernelReport, Program
 from flambeau.compiler.node import Shape
 from flambeau.compiler.target import Target
-from flambeau.runtime import cache, externs, jit, memory
+from flambeau.runtime import cache, devices, externs, jit, memory
 
 _FORMATS = {"bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B",
             "uint16": "H", "uint32": "I", "uint64": "Q", "float16": "e", "float32": "f",
@@ -65,6 +65,23 @@ class Executable:
         status = int.from_bytes(packed.raw[:8], "little") if self.program.errors else 0
         if status:
             raise ProgramError(*self.program.errors[status - 1])
+
+    def start(self, inputs: Sequence[Any], outputs: Sequence[memory.Buffer],
+              scalars: Sequence[float | int | bool], late: Callable[[IndexError], Exception]
+              ) -> None:
+        """Runs on these memories; inputs that lie on another device are copied here first.
+
+        Raises what `late` makes of a ProgramError.
+        """
+        try:
+            places = [m.address for m in inputs]
+        except memory.Elsewhere:
+            inputs = [m if m.device == "cpu" else devices.move(m, "cpu") for m in inputs]
+            places = [m.address for m in inputs]
+        try:
+            self.run(places, [m.address for m in outputs], scalars)
+        except ProgramError as error:
+            raise late(error) from None
 
     def _pieces(self, table: Any, scalars: int) -> None:
         arena = memory.allocate(self.program.arena_bytes)

@@ -26,6 +26,10 @@ BIG = 1 << 20
 HUGE = 2 << 20
 
 
+class Elsewhere(RuntimeError):
+    """Memory that is on a device was asked for its address on the host."""
+
+
 class Buffer:
     """`nbytes` of memory at `address`, alive as long as the object is.
 
@@ -34,6 +38,7 @@ class Buffer:
     """
 
     __slots__ = ("__weakref__", "_bin", "address", "exported", "nbytes", "owner")
+    device = "cpu"
 
     def __init__(self, address: int, nbytes: int, bin: _Bin | None, owner: Any = None) -> None:
         self.address = address

@@ -26,7 +26,7 @@ RUNTIME_SEES = {f"flambeau.compiler.{name}" for name in DATA} | {"flambeau.compi
 # frontend files that may ask compiler passes or the runtime for something, and nobody else
 DOORS = {"realize", "compiled", "quick", "inspecting", "tracing", "training", "autograd",
          "pullback",
-         "loops", "system", "cli.info", "cli.caching"}
+         "loops", "system", "devices", "cli.info", "cli.caching"}
 # the frontend's other files build nodes; they see only what nodes are made of
 FRONTEND_SEES = {f"flambeau.compiler.{name}" for name in ("node", "ops", "algebra", "dtype",
                                                      "config")}
@@ -55,7 +55,7 @@ THIRD_PARTY = {
     "llvmlite": ("runtime/jit.py",),
     "networkx": ("compiler/show.py", "compiler/fuse.py", "compiler/memory.py"),
     "PIL": ("frontend/cli/images.py",),
-    "pycuda": ("runtime/cuda.py",),
+    "pycuda": ("runtime/cuda/",),
     "matplotlib": (),
 }
 

@@ -137,7 +137,7 @@ class Dropout(Module):
             return input * (1 - self.p) if self.v1 else input
         if self.p == 0:
             return input
-        mask = dropout_mask(input.shape, self.p, input.dtype)
+        mask = dropout_mask(input.shape, self.p, input.dtype, device=input.device)
         return input * (mask * (1 - self.p) if self.v1 else mask)
 
     def extra(self) -> str:

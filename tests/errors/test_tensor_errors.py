@@ -99,7 +99,7 @@ CASES = [
     (lambda: fb.arange(0, 3, 0), ValueError, "arange: expected a step other than 0, got 0"),
     (lambda: fb.randint(3, 3), ValueError, "randint: expected low < high, got 3 and 3"),
     (lambda: fb.bernoulli(1.5, 2), ValueError, "bernoulli: expected a probability in [0, 1], got 1.5"),
-    (lambda: T.to("cuda"), ValueError, "to: expected device 'cpu', got 'cuda'"),
+    (lambda: T.to("cuda:x"), ValueError, "to: expected device 'cpu', 'cuda' or 'cuda:N', got 'cuda:x'"),
     # writes
     (lambda: T.expand(4, 2, 3).add_(1), ValueError,
      "add_: expected elements of their own, got an expanded view of shape (4, 2, 3)"),

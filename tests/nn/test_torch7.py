@@ -56,7 +56,8 @@ def test_module(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     noise = case.get("state_after", {}).get("noise")
     if noise is not None:
         mask = t7.values(noise) / ((1 - m.p) if m.v1 else 1)
-        monkeypatch.setattr(flambeau.nn.activation, "dropout_mask", lambda *_: fb.tensor(mask))
+        monkeypatch.setattr(flambeau.nn.activation, "dropout_mask",
+                            lambda *_, **__: fb.tensor(mask))
     x, g = t7.tensors(x), t7.tensors(g)
     if "input_after" in case:  # Torch7 worked in place: what it would have recorded otherwise
         assert m.forward(x).shape == x.shape

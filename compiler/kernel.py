@@ -56,12 +56,16 @@ class Kernel:
 
 @dataclass
 class Extern:
-    """A host routine between two native entries. Slots say where operands and result lie."""
+    """A host routine between two native entries. Slots say where operands and result lie.
+
+    place: the node's number in the request, to say who made it when it fails; -1: not known.
+    """
 
     name: str
     options: Any
     operands: list[tuple[int, str, Shape]]  # slot, dtype name, shape
     result: tuple[int, str, Shape]
+    place: int = -1
 
 
 @dataclass

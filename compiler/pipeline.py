@@ -144,6 +144,10 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     writer.inputs = len(params)
     homes, tail, alias = _homes(writer, request, roots, params, granted)
     made = writer.run(kernels, homes, tail, failing)
+    places = {(*n.arg, n.shape): i for i, n in enumerate(request.order)
+              if isinstance(n, Node) and n.op == "extern"}
+    for e in made.externs:
+        e.place = places.get((e.name, e.options, e.result[2]), -1)
     program = Program(
         key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
         *_scalar_block(scalars), made.arena_bytes, made.entries,

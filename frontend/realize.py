@@ -21,6 +21,7 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, buffer
 from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import devices, execute, jit, memory, reference
+from flambeau.runtime.lapack import LinAlgError
 
 from .storage import Storage
 
@@ -105,21 +106,30 @@ def executable(request: Request, device: str = "cpu") -> Any:
     return found
 
 
-def located(error: execute.ProgramError, request: Request) -> IndexError:
-    """The error with the user's file and line where the failing tensor was made."""
+def located(error: execute.ProgramError, request: Request) -> Exception:
+    """The error with the user's file and line where the failing tensor was made.
+
+    What a host routine raised keeps its type.
+    """
     return where_made(request)(error)
 
 
-def where_made(request: Request) -> Callable[[Any], IndexError]:
+def where_made(request: Request) -> Callable[[Any], Exception]:
     """Completes an error found while running with the user's file and line where the failing tensor
     was made."""
     order = request.order
 
-    def late(error: execute.ProgramError) -> IndexError:
+    def late(error: execute.ProgramError) -> Exception:
         where = order[error.place].where if error.place >= 0 else None
         place = f" (recorded at {where[0]}:{where[1]})" if where else ""
-        return IndexError(f"{error}{place}")
+        if not isinstance(error, execute.RoutineError):
+            return IndexError(f"{error}{place}")
+        original = error.error
+        return type(original)(f"{error}{place}") if type(original) in _TOLD else original
     return late
+
+
+_TOLD = (ValueError, TypeError, LinAlgError)  # errors made of a text alone
 
 
 def leaf_of(array: np.ndarray, dtype: DType, device: str = "cpu") -> Node:

@@ -19,6 +19,7 @@ import ctypes
 import importlib.util
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,13 @@ class Blas:
     integer_bits: int
     symbols: dict[str, int]
     handle: Any
+    prefix: str = ""
+    suffix: str = ""
+
+    def spellings(self, routine: str) -> tuple[str, ...]:
+        """How the library may spell a Fortran routine, as "dgetrf"."""
+        bare = self.suffix.removesuffix("_")
+        return tuple(f"{self.prefix}{routine}{end}" for end in (f"_{bare}_", f"_{bare}", "_"))
 
 
 _NAMES = {"sgemm": "cblas_sgemm", "dgemm": "cblas_dgemm", "get": "openblas_get_num_threads",
@@ -63,7 +71,7 @@ def find() -> Blas | None:
                 if found is not None:
                     symbols[short] = ctypes.cast(found, ctypes.c_void_p).value or 0
             if len(symbols) == len(_NAMES):
-                return Blas(str(path), bits, symbols, handle)
+                return Blas(str(path), bits, symbols, handle, prefix, suffix)
     return None
 
 
@@ -85,7 +93,24 @@ def info() -> dict[str, Any]:
 
 def threads() -> int:
     """Threads OpenBLAS gives to NumPy's own calls now."""
-    return int(ctypes.CFUNCTYPE(ctypes.c_int)(_required().symbols["get"])())
+    return int(ctypes.CFUNCTYPE(ctypes.c_int)(required().symbols["get"])())
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Inside the block OpenBLAS runs on one thread."""
+    enter, leave = _guards()
+    enter()
+    try:
+        yield
+    finally:
+        leave()
+
+
+@lru_cache(maxsize=1)
+def _guards() -> tuple[Any, Any]:
+    kind = ctypes.CFUNCTYPE(None)
+    return kind(_code().address("fb_blas_enter")), kind(_code().address("fb_blas_leave"))
 
 
 def gemm(dtype: Any, m: int, n: int, k: int, alpha: float, a: int, lda: int, b: int, ldb: int,
@@ -113,7 +138,8 @@ def _candidates() -> Iterator[Path]:
             yield from sorted(Path(root).glob("lib/lib*openblas*"))
 
 
-def _required() -> Blas:
+def required() -> Blas:
+    """The library. Raises LookupError when there is none."""
     blas = find()
     if blas is None:
         raise LookupError("blas: expected OpenBLAS in NumPy's wheel or a scipy-openblas64 wheel, "
@@ -126,7 +152,7 @@ def _required() -> Blas:
 @lru_cache(maxsize=1)
 def _code() -> jit.Code:
     """The wrappers' machine code, never unloaded."""
-    blas = _required()
+    blas = required()
     for short, address in blas.symbols.items():
         jit.provide(f"fb_blas_{short}", lambda address=address: address)  # type: ignore[misc]
     text = _source(blas.integer_bits)
@@ -225,6 +251,16 @@ set:
   br label %out
 out:
   store atomic i32 0, ptr @held release, align 4
+  ret void
+}
+
+define void @fb_blas_enter() {
+  call void @enter()
+  ret void
+}
+
+define void @fb_blas_leave() {
+  call void @leave()
   ret void
 }
 

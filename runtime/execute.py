@@ -36,6 +36,14 @@ class ProgramError(IndexError):
         self.place = place
 
 
+class RoutineError(ProgramError):
+    """A host routine raised `error`."""
+
+    def __init__(self, place: int, error: Exception) -> None:
+        super().__init__(place, str(error))
+        self.error = error
+
+
 class Executable:
     """A loaded program."""
 
@@ -54,7 +62,8 @@ class Executable:
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int],
             scalars: Sequence[float | int | bool] = ()) -> None:
-        """Runs on these addresses. Raises ProgramError when an index was out of range."""
+        """Runs on these addresses. Raises ProgramError when an index was out of range, or when a
+        host routine failed."""
         table = self.table_type(*inputs, *outputs)
         packed = self.scalars.pack(scalars)
         where = ctypes.addressof(packed)
@@ -92,7 +101,10 @@ class Executable:
 
     def _extern(self, e: Extern, table: Any, arena: int) -> None:
         views = [self._view(table, arena, *o) for o in (*e.operands, e.result)]
-        result = externs.EXTERNS[e.name](e.options, *views[:-1])
+        try:
+            result = externs.find(e.name)(e.options, *views[:-1])
+        except Exception as error:
+            raise RoutineError(e.place, error) from error
         views[-1][...] = np.asarray(result).reshape(views[-1].shape)
 
     def _view(self, table: Any, arena: int, slot: int, name: str, shape: Shape) -> np.ndarray:

@@ -6,6 +6,7 @@ called by the program that needs them and by the reference device.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -27,3 +28,14 @@ def searchsorted(options: str, line: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 EXTERNS: dict[str, Callable[..., Any]] = {"argsort": argsort, "searchsorted": searchsorted}
+_HOMES = {"linalg": ("linear", "spectral")}  # modules that add routines, by the name's first part
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The routine called `name`. Raises NotImplementedError when there is none."""
+    if name not in EXTERNS:
+        for module in _HOMES.get(name.partition(".")[0], ()):
+            importlib.import_module(f"flambeau.runtime.{module}")
+    if name not in EXTERNS:
+        raise NotImplementedError(f"extern: no routine called {name!r}")
+    return EXTERNS[name]

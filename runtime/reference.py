@@ -21,6 +21,7 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.fold import from_bfloat16, number, round_to, to_bfloat16
 from flambeau.compiler.node import Node, decode, toposort
 from flambeau.compiler.ops import OPS
+from flambeau.runtime import externs
 
 Evaluator = Callable[..., Any]
 
@@ -302,12 +303,8 @@ def _frame(x: np.ndarray, n: Node, kernel: tuple[int, ...]) -> np.ndarray:
 
 
 def _extern(n: Node, *src: np.ndarray) -> Any:
-    from flambeau.runtime.externs import EXTERNS  # lazily: linear algebra is not always wanted
-
     name, options = n.arg
-    if name not in EXTERNS:
-        raise NotImplementedError(f"extern: no routine called {name!r}")
-    return EXTERNS[name](options, *src)
+    return externs.find(name)(options, *src)
 
 
 def _unbound(n: Node) -> np.ndarray:

@@ -1,0 +1,3 @@
+"""Linear algebra on LAPACK: batched over leading axes, differentiable, and lazy."""
+
+from __future__ import annotations

@@ -7,7 +7,9 @@ Registered names are part of a program's key: a name must always mean the same f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from flambeau.compiler.node import Node, Shape
 from flambeau.runtime.externs import EXTERNS
 
 from . import realize as door
-from .tensor import Tensor, derive, enable_grad, read, result, unwatched
+from .tensor import Tensor, derive, enable_grad, read, result
+from .tensor import _watch as watch
 
 Body = Callable[..., np.ndarray]
 Derivative = Callable[[Any, Sequence[Tensor], Tensor, Tensor], Sequence[Tensor | None]]
@@ -53,11 +56,21 @@ def call(name: str, options: Any, dtype: DType, shape: Shape, *operands: Tensor)
     return derive(n, *operands)
 
 
+@contextmanager
+def _unwatched() -> Iterator[None]:
+    """Inside the block no graph is computed by itself: it may stand on placeholders."""
+    before, watch[0] = watch[0], sys.maxsize
+    try:
+        yield
+    finally:
+        watch[0] = before
+
+
 def _rule(derivative: Derivative) -> Callable[[Node, Node], tuple[Node | None, ...]]:
     """A derivative on tensors as a rule on nodes. What it records over the rule's placeholders
     must never be computed, however large the graph grows."""
     def rule(n: Node, g: Node) -> tuple[Node | None, ...]:
-        with enable_grad(), unwatched():
+        with enable_grad(), _unwatched():
             operands = [result(s, s.dtype.is_float) for s in n.src]
             found = derivative(n.arg[1], operands, result(n, True), result(g, True))
             return tuple([None if t is None else read(t) for t in found])

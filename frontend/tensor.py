@@ -11,7 +11,6 @@ that does; where values cross that line (`detach`, `no_grad`) a mark with token 
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -370,16 +369,6 @@ def _watch_growth(storage: Storage) -> None:
             door.realize([storage])
             _watch[0] = 0
     _watch[0] = max(1000, _watch[0], len(_nodes) + len(_nodes) // 2)
-
-
-@contextmanager
-def unwatched() -> Iterator[None]:
-    """Inside the block no graph is computed by itself: it may stand on placeholders."""
-    before, _watch[0] = _watch[0], sys.maxsize
-    try:
-        yield
-    finally:
-        _watch[0] = before
 
 
 def make(storage: Storage, view: View | None, shape: Shape) -> Tensor:

@@ -5,6 +5,7 @@ from a file, and over damaged or hostile bytes every one of them raises `FileErr
 else.
 """
 
+from .arrays import whole_of as whole_of
 from .npy import load_npy as load_npy
 from .npy import load_npz as load_npz
 from .npy import save_npy as save_npy
@@ -12,3 +13,6 @@ from .npy import save_npz as save_npz
 from .safetensors import load_safetensors as load_safetensors
 from .safetensors import save_safetensors as save_safetensors
 from .source import FileError as FileError
+from .t7 import load_t7 as load_t7
+from .t7 import save_t7 as save_t7
+from .t7_values import TorchObject as TorchObject

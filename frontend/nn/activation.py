@@ -92,12 +92,18 @@ class SoftPlus(Module):
 class _AlongDim(Module):
     """A function along one axis, the last unless told.
 
-    Torch7 chose by rank (1-d and 3-d: the first axis, 2-d and 4-d: the second); for images
-    (n, c, h, w) say dim=1.
+    dim=None is Torch7's choice by rank: the first axis of 1-d and 3-d inputs, the second of 2-d and
+    4-d ones; for images (n, c, h, w) say dim=1.
     """
 
-    def __init__(self, dim: int = -1) -> None:
+    def __init__(self, dim: int | None = -1) -> None:
         self.dim = dim
+
+    def axis(self, input: Tensor) -> int:
+        """The axis for this input."""
+        if self.dim is not None:
+            return self.dim
+        return -1 if input.ndim < 3 else -3
 
     def extra(self) -> str:
         return "" if self.dim == -1 else f"dim={self.dim}"
@@ -107,14 +113,14 @@ class SoftMax(_AlongDim):
     """exp(x) / sum(exp(x)) along dim (the last). Torch7 nn.SoftMax, which chose dim by rank."""
 
     def compute(self, input: Tensor) -> Tensor:
-        return r.softmax(input, self.dim)
+        return r.softmax(input, self.axis(input))
 
 
 class LogSoftMax(_AlongDim):
     """log(softmax(x)) along dim (the last). Torch7 nn.LogSoftMax, which chose dim by rank."""
 
     def compute(self, input: Tensor) -> Tensor:
-        return r.log_softmax(input, self.dim)
+        return r.log_softmax(input, self.axis(input))
 
 
 class Dropout(Module):

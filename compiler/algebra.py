@@ -11,7 +11,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
 
-def like(x: Node, value: float | int | bool) -> Node:
+def like(x: Node, value: complex) -> Node:
     """A constant of x's dtype and shape."""
     return N.const(x.dtype, value, x.shape)
 
@@ -24,7 +24,7 @@ def neg(x: Node) -> Node:
     return N.elementwise("neg", x)
 
 
-def add(a: Node, b: Node | float) -> Node:
+def add(a: Node, b: Node | complex) -> Node:
     return N.elementwise("add", a, _node(b, a))
 
 
@@ -32,7 +32,7 @@ def sub(a: Node | float, b: Node) -> Node:
     return N.elementwise("sub", _node(a, b), b)
 
 
-def mul(a: Node, b: Node | float) -> Node:
+def mul(a: Node, b: Node | complex) -> Node:
     return N.elementwise("mul", a, _node(b, a))
 
 
@@ -44,6 +44,17 @@ def square(x: Node) -> Node:
     return N.elementwise("mul", x, x)
 
 
+def conj(x: Node) -> Node:
+    """The complex conjugate; a real node is its own."""
+    if not x.dtype.is_complex:
+        return x
+    return x.src[0] if x.op == "conj" else N.elementwise("conj", x)
+
+
+def complex_(re: Node, im: Node) -> Node:
+    return N.elementwise("complex", re, im)
+
+
 def where(condition: Node, a: Node, b: Node) -> Node:
     return N.elementwise("where", condition, a, b)
 
@@ -52,7 +63,7 @@ def compare(op: str, a: Node, b: Node | float) -> Node:
     return N.elementwise(op, a, _node(b, a))
 
 
-def _node(value: Node | float, other: Node) -> Node:
+def _node(value: Node | complex, other: Node) -> Node:
     return value if isinstance(value, Node) else like(other, value)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape, toposort
-from flambeau.compiler.ops import OPS, Conv
+from flambeau.compiler.ops import COMPLEX, OPS, Conv
 
 
 class IllegalGraph(AssertionError):
@@ -41,6 +41,9 @@ def _fault(n: Node) -> str | None:
         return f"expected extents of 0 or more, got {n.shape}"
     if row.arity >= 0 and len(n.src) != row.arity:
         return f"expected {row.arity} operands, got {len(n.src)}"
+    if row.family not in ("leaf", "movement") and n.op not in COMPLEX and any(
+            s.dtype.is_complex for s in n.src):
+        return "expected real operands, got complex ones"
     return _dtype_fault(n, row.rule) or _LAWS.get(n.op, _elementwise)(n)
 
 
@@ -52,6 +55,11 @@ def _dtype_fault(n: Node, rule: str) -> str | None:
         return None
     first = n.src[1] if rule == "same1" else n.src[0]
     result: DType = dt.bool_ if rule == "compare" else first.dtype
+    if rule in ("part", "pair"):
+        if first.dtype.is_complex is not (rule == "part") or not first.dtype.is_inexact:
+            return f"expected a {'complex' if rule == 'part' else 'floating'} operand, got " \
+                   f"{first.dtype.name}"
+        result = first.dtype.real if rule == "part" else first.dtype.complex
     if n.dtype is not result:
         return f"expected dtype {result.name}, got {n.dtype.name}"
     values = n.src[1:] if rule == "same1" else n.src
@@ -59,9 +67,9 @@ def _dtype_fault(n: Node, rule: str) -> str | None:
         return f"expected operands of one dtype, got {', '.join(s.dtype.name for s in values)}"
     if rule == "same1" and n.src[0].dtype is not dt.bool_:
         return f"expected a bool condition, got {n.src[0].dtype.name}"
-    if rule == "float" and not n.dtype.is_float:
+    if rule == "float" and not n.dtype.is_inexact:
         return f"expected a floating dtype, got {n.dtype.name}"
-    if rule == "bits" and n.dtype.is_float:
+    if rule == "bits" and n.dtype.is_inexact:
         return f"expected bool or integers, got {n.dtype.name}"
     return None
 

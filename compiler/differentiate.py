@@ -2,7 +2,9 @@
 
 `gradients` walks the graph once from its outputs, and asks one table, RULES, for each op:
 rule(node, cotangent) gives the cotangent of every source, or None where there is none. Laws: rules
-are linear in the cotangent; a cotangent has its node's dtype and shape; only floats have one.
+are linear in the cotangent; a cotangent has its node's dtype and shape; only floats and complex
+numbers have one. The cotangent of z = x + iy is dL/dx + i dL/dy for a real loss L, as in PyTorch
+(JAX gives its conjugate), so a rule multiplies by the conjugate of the complex derivative.
 
 Where a function has a corner we follow PyTorch: abs at 0 gives 0; maximum and minimum give each of
 two equal operands half; pow's exponent gets 0 at base 0. Reductions and running extrema give all
@@ -22,6 +24,8 @@ from flambeau.compiler import node as N
 from flambeau.compiler.algebra import (
     add,
     compare,
+    complex_,
+    conj,
     div,
     expand_like,
     flip,
@@ -87,12 +91,12 @@ def jvp(outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]
 
 
 def _active(order: list[Node], wrt: Sequence[Node]) -> set[Node]:
-    """The floating nodes through which something depends on wrt."""
-    active = {w for w in wrt if w.dtype.is_float}
+    """The floating and complex nodes through which something depends on wrt."""
+    active = {w for w in wrt if w.dtype.is_inexact}
     for n in order:
         if n.op == "mark" and n.arg == 0:  # stops gradients
             continue
-        if n.dtype.is_float and n.op not in ZERO and any(s in active for s in n.src):
+        if n.dtype.is_inexact and n.op not in ZERO and any(s in active for s in n.src):
             active.add(n)
     return active
 
@@ -122,12 +126,18 @@ def _accumulate(src: Sequence[Node], cotangents: Sequence[Node | None], found: d
 
 def _by(slope: Callable[[Node, Node], Node]) -> Rule:
     """The rule g * slope(x, y) of y = f(x)."""
-    return lambda n, g: (times(g, slope(n.src[0], n)),)
+    return lambda n, g: (times(g, conj(slope(n.src[0], n))),)
 
 
 def _by_inverse(inverse: Callable[[Node, Node], Node]) -> Rule:
     """The rule g / inverse(x, y) of y = f(x)."""
-    return lambda n, g: (over(g, inverse(n.src[0], n)),)
+    return lambda n, g: (over(g, conj(inverse(n.src[0], n))),)
+
+
+def _acosh_inverse(x: Node, _: Node) -> Node:
+    if x.dtype.is_complex:  # one root of the product would lie on the wrong side half the time
+        return mul(unary("sqrt", add(x, -1)), unary("sqrt", add(x, 1)))
+    return unary("sqrt", mul(add(x, -1), add(x, 1)))
 
 
 def _gauss(factor: float) -> Callable[[Node, Node], Node]:
@@ -155,17 +165,17 @@ def _trigamma(x: Node, _: Node) -> Node:
 
 
 def _cast(n: Node, g: Node) -> Cotangents:
-    return (N.cast(g, n.src[0].dtype) if n.src[0].dtype.is_float else None,)
+    return (N.cast(g, n.src[0].dtype) if n.src[0].dtype.is_inexact else None,)
 
 
 def _mul(n: Node, g: Node) -> Cotangents:
     a, b = n.src
-    return times(g, b), times(g, a)
+    return times(g, conj(b)), times(g, conj(a))
 
 
 def _div(n: Node, g: Node) -> Cotangents:
     _, b = n.src
-    return over(g, b), neg(times(g, div(n, b)))
+    return over(g, conj(b)), neg(times(g, conj(div(n, b))))
 
 
 def _remainder(quotient: Callable[[Node, Node], Node]) -> Rule:
@@ -176,19 +186,27 @@ def _pow(n: Node, g: Node) -> Cotangents:
     base, exponent = n.src
     known = N.const_value(exponent)
     if known is not None:
-        return _constant_power(base, float(known), g), None
+        return _constant_power(base, known, g), None
     lower = elementwise("pow", base, sub(exponent, like(exponent, 1)))
-    by_base = where(compare("eq", exponent, 0), like(g, 0), times(g, mul(exponent, lower)))
-    flat = elementwise("and", compare("eq", base, 0), compare("le", like(exponent, 0), exponent))
-    by_exponent = where(flat, like(g, 0), times(g, mul(n, unary("log", base))))
+    by_base = where(compare("eq", exponent, 0), like(g, 0), times(g, conj(mul(exponent, lower))))
+    level = unary("real", exponent) if exponent.dtype.is_complex else exponent
+    flat = elementwise("and", compare("eq", base, 0), compare("le", like(level, 0), level))
+    by_exponent = where(flat, like(g, 0), times(g, conj(mul(n, unary("log", base)))))
     return by_base, by_exponent
 
 
-def _constant_power(base: Node, exponent: float, g: Node) -> Node | None:
+def _constant_power(base: Node, exponent: complex, g: Node) -> Node | None:
     if exponent in (0, 1):
         return g if exponent else None
     lower = base if exponent == 2 else elementwise("pow", base, like(base, exponent - 1))
-    return times(g, mul(lower, exponent))
+    return times(g, conj(mul(lower, exponent)))
+
+
+def _modulus(n: Node, g: Node) -> Cotangents:
+    """g z / |z|, and 0 at 0."""
+    z, size = n.src[0], where(compare("eq", n, 0), like(n, 1), n)
+    return (complex_(times(g, div(unary("real", z), size)),
+                     times(g, div(unary("imag", z), size))),)
 
 
 def _atan2(n: Node, g: Node) -> Cotangents:
@@ -349,7 +367,7 @@ def _prod(n: Node, g: Node) -> Cotangents:
     others = mul(_exclusive(flat, axis), flip(_exclusive(flip(flat, (axis,)), axis), (axis,)))
     if len(axes) != 1:
         others = _from_one_axis(others, x, axes)
-    return (times(expand_like(g, x), others),)
+    return (times(expand_like(g, x), conj(others)),)
 
 
 def _exclusive(x: Node, axis: int) -> Node:
@@ -399,9 +417,9 @@ def _cumprod(n: Node, g: Node) -> Cotangents:
     seen = _scan("cumsum", N.cast(is_zero, dt.int64), axis)
     first = elementwise("and", is_zero, compare("eq", seen, 1))
     before = compare("eq", seen, 0)
-    divided = div(_reversed_cumsum(times(g, n), axis), where(is_zero, like(x, 1), x))
+    divided = div(_reversed_cumsum(times(g, conj(n)), axis), conj(where(is_zero, like(x, 1), x)))
     without = _scan("cumprod", where(first, like(x, 1), x), axis)
-    at_first = _reversed_cumsum(times(g, without), axis)
+    at_first = _reversed_cumsum(times(g, conj(without)), axis)
     return (where(before, divided, where(first, at_first, like(x, 0))),)
 
 
@@ -427,7 +445,7 @@ def _running_extremum(n: Node, g: Node) -> Cotangents:
 
 def _dot(n: Node, g: Node) -> Cotangents:
     a, b = n.src
-    return dot(g, N.permute(b, (0, 2, 1))), dot(N.permute(a, (0, 2, 1)), g)
+    return dot(g, N.permute(conj(b), (0, 2, 1))), dot(N.permute(conj(a), (0, 2, 1)), g)
 
 
 def dot(a: Node, b: Node) -> Node:
@@ -450,7 +468,7 @@ def _conv_input(n: Node, g: Node) -> Node:
     """
     (x, w), c = n.src, n.arg
     groups, spatial = c.groups, w.shape[2:]
-    split = N.reshape(w, (groups, w.shape[0] // groups, *w.shape[1:]))
+    split = N.reshape(conj(w), (groups, w.shape[0] // groups, *w.shape[1:]))
     swapped = N.permute(split, (0, 2, 1, *range(3, len(split.shape))))
     taps = N.reshape(swapped, (groups * w.shape[1], w.shape[0] // groups, *spatial))
     taps = flip(taps, tuple(range(2, len(taps.shape))))
@@ -468,7 +486,7 @@ def _conv_weight(n: Node, g: Node) -> Node:
     """x met by the cotangent: batch and channels exchange roles, so do stride and dilation."""
     (x, w), c = n.src, n.arg
     batch, groups, tail = x.shape[0], c.groups, tuple(range(3, 1 + len(x.shape)))
-    split = N.reshape(x, (batch, groups, w.shape[1], *x.shape[2:]))
+    split = N.reshape(conj(x), (batch, groups, w.shape[1], *x.shape[2:]))
     swapped = N.permute(split, (2, 1, 0, *tail))
     field = N.reshape(swapped, (w.shape[1], groups * batch, *x.shape[2:]))
     taps = N.permute(g, (1, 0, *range(2, len(g.shape))))
@@ -499,7 +517,7 @@ def _extern(n: Node, g: Node) -> Cotangents:
 RULES: dict[str, Rule] = {
     "neg": lambda n, g: (neg(g),),
     "abs": _by(lambda x, y: unary("sign", x)),
-    "sqrt": lambda n, g: (over(times(g, 0.5), n),),
+    "sqrt": lambda n, g: (over(times(g, 0.5), conj(n)),),
     "exp": _by(lambda x, y: y),
     "exp2": _by(lambda x, y: mul(y, math.log(2))),
     "expm1": _by(lambda x, y: add(y, 1)),
@@ -517,7 +535,7 @@ RULES: dict[str, Rule] = {
     "cosh": _by(lambda x, y: unary("sinh", x)),
     "tanh": _by(lambda x, y: sub(1, square(y))),
     "asinh": _by_inverse(lambda x, y: unary("sqrt", add(square(x), 1))),
-    "acosh": _by_inverse(lambda x, y: unary("sqrt", mul(add(x, -1), add(x, 1)))),
+    "acosh": _by_inverse(_acosh_inverse),
     "atanh": _by_inverse(lambda x, y: mul(sub(1, x), add(x, 1))),
     "erf": _by(_gauss(1.0)),
     "erfc": _by(_gauss(-1.0)),
@@ -528,6 +546,11 @@ RULES: dict[str, Rule] = {
     "sigmoid": _by(lambda x, y: sub(y, square(y))),
     "softplus": _by(lambda x, y: unary("sigmoid", x)),
     "cast": _cast,
+    "real": lambda n, g: (complex_(g, like(g, 0)),),
+    "imag": lambda n, g: (complex_(like(g, 0), g),),
+    "conj": lambda n, g: (conj(g),),
+    "complex": lambda n, g: (unary("real", g), unary("imag", g)),
+    "modulus": _modulus,
     "add": lambda n, g: (g, g),
     "sub": lambda n, g: (g, neg(g)),
     "mul": _mul,

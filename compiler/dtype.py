@@ -1,7 +1,9 @@
 """The scalar types: names, sizes, families and the promotion lattice (NumPy's NEP 50).
 
 A `DType` is a value: two dtypes are the same object or different types. float16 and bfloat16 are
-storage types: kernels load them, compute in float32 and round on the store.
+storage types: kernels load them, compute in float32 and round on the store. complex64 and
+complex128 are pairs (real part, imaginary part) of float32 and float64; only graphs know them (see
+planes.py).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DType:
-    """A scalar type. `kind` is 'b' bool, 'i' signed, 'u' unsigned, 'f' floating."""
+    """A scalar type. `kind` is 'b' bool, 'i' signed, 'u' unsigned, 'f' floating, 'c' complex."""
 
     name: str
     kind: str
@@ -29,6 +31,27 @@ class DType:
     @property
     def is_float(self) -> bool:
         return self.kind == "f"
+
+    @property
+    def is_complex(self) -> bool:
+        return self.kind == "c"
+
+    @property
+    def is_inexact(self) -> bool:
+        """Floating or complex: what gradients flow through."""
+        return self.kind in "fc"
+
+    @property
+    def real(self) -> DType:
+        """The dtype of a complex type's two parts; every other type is its own."""
+        return (float32 if self.itemsize == 8 else float64) if self.kind == "c" else self
+
+    @property
+    def complex(self) -> DType:
+        """The complex type that holds this one's values: complex64 for floats up to float32."""
+        if self.kind == "c":
+            return self
+        return complex64 if self.kind == "f" and self.itemsize <= 4 else complex128
 
     @property
     def is_integer(self) -> bool:
@@ -58,9 +81,11 @@ float16 = DType("float16", "f", 2, 9)
 bfloat16 = DType("bfloat16", "f", 2, 10)
 float32 = DType("float32", "f", 4, 11)
 float64 = DType("float64", "f", 8, 12)
+complex64 = DType("complex64", "c", 8, 13)
+complex128 = DType("complex128", "c", 16, 14)
 
 DTYPES = (bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
-          float16, bfloat16, float32, float64)
+          float16, bfloat16, float32, float64, complex64, complex128)
 _BY_NAME = {d.name: d for d in DTYPES}
 _NUMPY = tuple(np.dtype("uint16" if d is bfloat16 else d.name) for d in DTYPES)
 _FROM_NUMPY = {np.dtype(d.name): d for d in DTYPES if d is not bfloat16}
@@ -90,7 +115,7 @@ def _promote(a: DType, b: DType) -> DType:
         other = b if a is bfloat16 else a
         if other is float16:
             return float32
-        return other if other.is_float else bfloat16
+        return other if other.is_inexact else bfloat16
     return from_numpy(np.promote_types(a.numpy, b.numpy))
 
 

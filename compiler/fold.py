@@ -6,6 +6,8 @@ a folded number is what the reference device would compute.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
@@ -48,11 +50,12 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
     return wide.view(np.float32).reshape(bits.shape)
 
 
-def number(dtype: DType, value: Number) -> np.ndarray:
+def number(dtype: DType, value: Any) -> np.ndarray:
     """A Python number as a 0-d array of dtype's compute type: integers wrap, floats round."""
     if dtype.is_integer:
         return np.array(int(value) & 0xFFFFFFFFFFFFFFFF, np.uint64).astype(dtype.numpy)
-    return round_to(dtype, np.asarray(value, np.float64 if dtype.is_float else bool))
+    kind = np.complex128 if dtype.is_complex else np.float64 if dtype.is_float else bool
+    return round_to(dtype, np.asarray(value, kind))
 
 
 def fold(n: Node) -> Node | None:

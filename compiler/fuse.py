@@ -8,6 +8,7 @@ families and losses become one nest. Kernels over the same space then merge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from flambeau.compiler import node as nd
@@ -154,14 +155,16 @@ class _Fuser:
         return k
 
     def concat(self, n: Node) -> list[Kernel]:
-        """One region store per part."""
-        made, start = [], 0
-        for part in n.src:
-            region = tuple((start if i == n.arg else 0, 1) for i in range(len(n.shape)))
-            k = Kernel("map", [Store(part, n, region)], part.shape)
+        """One region store per part; parts that alternate in memory share a kernel."""
+        made: list[Kernel] = []
+        start = 0
+        shared = n.arg == len(n.shape) - 1 and n.shape[-1] == len(n.src) <= 4
+        for part in filter(lambda p: p.size, n.src):
+            region = tuple((start * (i == n.arg), 1) for i in range(len(n.shape)))
             start += part.shape[n.arg]
-            if part.size:
-                made.append(k)
+            if not (shared and made):
+                made.append(Kernel("map", [], part.shape))
+            made[-1].stores.append(Store(part, n, region))
         self.kernels.extend(made)
         return made
 
@@ -176,9 +179,9 @@ class _Fuser:
                 return False
             return k.kind == "map" and (self._adopt(k, n, "contract", n.shape, ())
                                         or self._adopt_turned(k, n))
-        axes = n.arg if n.op in REDUCTIONS else (n.arg,)
         if n.op in SCANS:
-            return k.kind == "map" and self._adopt(k, n, "scan", n.shape, axes)
+            return k.kind == "map" and self._adopt(k, n, "scan", n.shape, (n.arg,))
+        axes = n.arg
         space = n.src[0].shape
         if k.kind == "rows":
             return (k.space == space and k.axes == axes and self._fits(k, n, space, axes)
@@ -315,10 +318,7 @@ def inline_cost(n: Node, stored: set[Node]) -> int:
 
 
 def _product(extents: Iterable[int]) -> int:
-    total = 1
-    for e in extents:
-        total *= e
-    return total
+    return math.prod(extents)
 
 
 # -- merging -------------------------------------------------------------------------------------

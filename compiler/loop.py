@@ -152,7 +152,7 @@ def pull_back(n: Node, given: dict[int, Node], gradients: object) -> list[Node |
                         "number of steps is known only at run time cannot walk back: use scan")
     saved = outputs(_saving(n))[len(loop.results):]
     c, s = loop.carries, loop.sequences
-    floats = [i for i, x in enumerate(loop.inputs) if x.dtype.is_float]
+    floats = [i for i, x in enumerate(loop.inputs) if x.dtype.is_inexact]
     d_carry = [i for i in floats if i < c]
     d_rows = [i for i in floats if c <= i < c + s]
     d_inv = [i for i in floats if i >= c + s]

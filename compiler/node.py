@@ -129,8 +129,17 @@ class Scalar:
         return self.value
 
 
-def encode(dtype: DType, value: float | int | bool) -> int:
-    """A constant's bits, so that -0.0 is not 0.0 and NaN is NaN."""
+def encode(dtype: DType, value: complex) -> int:
+    """A constant's bits, so that -0.0 is not 0.0 and NaN is NaN. Complex: 64 bits for each part,
+    the real one in the low half."""
+    if dtype.is_complex:
+        z = complex(value)
+        low, high = (encode(dt.float64, part) & _WORD for part in (z.real, z.imag))
+        return high << 64 | low
+    return _encode_real(dtype, value)  # type: ignore[arg-type]
+
+
+def _encode_real(dtype: DType, value: float | int | bool) -> int:
     if dtype.is_float:
         return struct.unpack("<q", struct.pack("<d", _to_float(value)))[0]  # type: ignore[no-any-return]
     if dtype is dt.bool_:
@@ -147,14 +156,19 @@ def _to_float(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def decode(dtype: DType, bits: int) -> float | int | bool:
+_WORD = (1 << 64) - 1
+
+
+def decode(dtype: DType, bits: int) -> Any:
     """The number behind `encode`'s bits."""
+    if dtype.is_complex:
+        return complex(*struct.unpack("<2d", bits.to_bytes(16, "little")))
     if dtype.is_float:
         return struct.unpack("<d", struct.pack("<q", bits))[0]  # type: ignore[no-any-return]
     return bool(bits) if dtype is dt.bool_ else bits
 
 
-def const(dtype: DType, value: float | int | bool, shape: Shape = ()) -> Node:
+def const(dtype: DType, value: complex, shape: Shape = ()) -> Node:
     """A constant known to the compiler, repeated over `shape`."""
     return expand_to(node("const", dtype, (), (), encode(dtype, value)), shape)
 
@@ -164,13 +178,13 @@ def scalar(dtype: DType, value: float | int | bool) -> Node:
     return node("scalar", dtype, (), (), Scalar(value))
 
 
-def is_const(n: Node, value: float | int | None = None) -> bool:
+def is_const(n: Node, value: complex | None = None) -> bool:
     """Is n a constant (behind any broadcast), and this one if a value is given?"""
     found = const_value(n)
     return found is not None and (value is None or found == value)
 
 
-def const_value(n: Node) -> float | int | bool | None:
+def const_value(n: Node) -> Any:
     """The number of a constant, seen through broadcasts; None when n is no constant."""
     while n.op in ("expand", "reshape", "permute"):
         n = n.src[0]
@@ -227,7 +241,7 @@ def slice_(x: Node, starts: tuple[int, ...], lengths: Shape, steps: tuple[int, .
     return node("slice", x.dtype, lengths, (x,), spec)
 
 
-def pad(x: Node, before: tuple[int, ...], shape: Shape, fill: float | int | bool = 0,
+def pad(x: Node, before: tuple[int, ...], shape: Shape, fill: complex = 0,
         between: tuple[int, ...] | None = None) -> Node:
     """x set into `shape` filled with `fill`, `before` in from each start, `between` apart."""
     spread = between or (1,) * len(shape)
@@ -254,10 +268,13 @@ def elementwise(op: str, *src: Node, dtype: DType | None = None, arg: Any = None
             dtype = dt.bool_
         else:
             dtype = src[1].dtype if op == "where" else src[0].dtype
+            if op in _PARTS:
+                dtype = dtype.complex if op == "complex" else dtype.real
     return node(op, dtype, src[0].shape, src, arg)
 
 
 _COMPARE = frozenset(("eq", "ne", "lt", "le", "isnan", "isinf", "signbit"))
+_PARTS = frozenset(("complex", "real", "imag", "modulus"))
 
 
 def cast(x: Node, dtype: DType) -> Node:

@@ -26,7 +26,8 @@ class Op:
 
     dtype rule: "same" (operands and result agree), "float" (same, floating only), "bits" (same,
     bool or integer only), "compare" (operands agree, result bool), "same1" (result as operand 1,
-    operand 0 is bool), "given" (the node says).
+    operand 0 is bool), "part" (complex to its real dtype), "pair" (two reals to their complex
+    dtype), "given" (the node says). COMPLEX lists the ops that complex operands may have.
     cost: rough machine operations an element, to weigh recomputing against storing.
     """
 
@@ -98,6 +99,12 @@ def _shift(f: Callable[..., Any], left: bool) -> Callable[..., Any]:
     return guarded
 
 
+def _complex(re: np.ndarray, im: np.ndarray) -> np.ndarray:
+    found = np.empty(re.shape, np.result_type(re.dtype, np.complex64))
+    found.real, found.imag = re, im
+    return found
+
+
 def _not(a: np.ndarray) -> np.ndarray:
     return np.logical_not(a) if a.dtype.kind == "b" else np.invert(a)
 
@@ -155,6 +162,10 @@ _ROWS = [
     Op("signbit", "elementwise", _U, "compare", np.signbit),
     Op("cast", "elementwise", _U, "given", note="to the node's dtype, as astype does"),
     Op("bitcast", "elementwise", _U, "given", note="the same bits as another dtype of that size"),
+    Op("real", "elementwise", _U, "part", np.real),
+    Op("imag", "elementwise", _U, "part", np.imag),
+    Op("modulus", "elementwise", _U, "part", np.abs, cost=20, note="|z| of complex z"),
+    Op("conj", "elementwise", _U, "same", np.conj),
     # elementwise, two operands ----------------------------------------------------------------
     Op("add", "elementwise", _B, "same", np.add, commutative=True),
     Op("sub", "elementwise", _B, "same", np.subtract),
@@ -180,6 +191,7 @@ _ROWS = [
     Op("ne", "elementwise", _B, "compare", np.not_equal, commutative=True),
     Op("lt", "elementwise", _B, "compare", np.less),
     Op("le", "elementwise", _B, "compare", np.less_equal),
+    Op("complex", "elementwise", _B, "pair", _complex, note="(real part, imaginary part)"),
     Op("where", "elementwise", 3, "same1", np.where),
     Op("philox", "elementwise", 3, "given", cost=50, note="(index, offset, seed) in uint64: words "
        "(0,1) of the Philox 4x32-10 block of that counter and key, as one uint64; arg 1: (2,3)"),
@@ -223,6 +235,12 @@ _ROWS = [
 
 OPS: dict[str, Op] = {row.name: row for row in _ROWS}
 ELEMENTWISE = frozenset(n for n, row in OPS.items() if row.family == "elementwise")
+COMPLEX = frozenset((  # beside leaves, movement and what takes any dtype
+    "neg", "sqrt", "exp", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
+    "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "isnan", "isinf", "cast",
+    "real", "imag", "modulus", "conj", "complex", "add", "sub", "mul", "div", "pow", "eq", "ne",
+    "where", "gather", "scatter", "put", "sum", "prod", "cumsum", "cumprod", "dot", "conv",
+    "extern", "loop", "output", "mark"))
 MOVEMENT = frozenset(n for n, row in OPS.items() if row.family == "movement")
 REDUCTIONS = frozenset(n for n, row in OPS.items() if row.family == "reduction")
 SCANS = frozenset(n for n, row in OPS.items() if row.family == "scan")

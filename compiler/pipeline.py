@@ -20,6 +20,7 @@ from flambeau.compiler.kernel import Kernel, Program
 from flambeau.compiler.launch import GpuProgram
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
+from flambeau.compiler.planes import memory_form, split_complex
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
@@ -60,6 +61,7 @@ def _spread(x: Node, g: Any, spatial: list[int]) -> Node:
 
 
 PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
+    ("split_complex", split_complex),  # what follows knows real numbers only
     ("drop_empty", drop_empty),  # no kernel then walks an empty axis
     ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
@@ -113,7 +115,7 @@ def build(request: Request, target: Target, timed: bool = False) -> tuple[Progra
     roots, params, scalars = parametrise(request)
     if wanted(3):
         _show("as_asked", roots)
-    roots = own_homes(graph_passes(roots, times))
+    roots, params = own_homes(graph_passes(roots, times)), [memory_form(p) for p in params]
     start = time.perf_counter()
     kernels = fuse.fuse([r for r in roots if r.size])
     times.append(("fuse", time.perf_counter() - start))

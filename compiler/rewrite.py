@@ -29,6 +29,11 @@ def rewrite(roots: Iterable[Node], rules: Rules) -> list[Node]:
     return [done[r] for r in roots]
 
 
+def _is_real(n: Node) -> bool:
+    """Rules are written for real numbers; complex ones are taken apart first (planes.py)."""
+    return not (n.dtype.is_complex or (n.src and n.src[0].dtype.is_complex))
+
+
 class _Work:
     """One rewriting: normal forms found so far, and the fuel left."""
 
@@ -55,7 +60,7 @@ class _Work:
                     self.finish(n, m)
                     return None
                 break
-        for rule in self.rules.get(m.op, ()):
+        for rule in self.rules.get(m.op, ()) if _is_real(m) else ():
             found = rule(m)
             if found is not None:
                 self.check(m, found, rule)

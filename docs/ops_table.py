@@ -18,7 +18,9 @@ not edit it). Everything that users call is made of these. A node is
 
 dtype rules: *same*: operands and result agree; *float*: the same, floating only; *bits*: the same,
 bool or integer only; *compare*: operands agree, result bool; *same1*: as operand 1, operand 0 is
-bool; *given*: the node says. Elementwise operands have the result's shape; broadcasts are `expand`
+bool; *part*: complex to its real dtype; *pair*: two reals to their complex dtype; *given*: the node
+says. Complex operands go to the ops that `COMPLEX` lists; `compiler/planes.py` turns them into real
+ones before anything is fused. Elementwise operands have the result's shape; broadcasts are `expand`
 nodes. Integers wrap, integer division by zero gives 0, NaN propagates through extrema and
 reductions.
 

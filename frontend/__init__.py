@@ -14,6 +14,8 @@ from flambeau.compiler.config import config as config
 from flambeau.compiler.dtype import DType as DType
 from flambeau.compiler.dtype import bfloat16 as bfloat16
 from flambeau.compiler.dtype import bool_ as bool_
+from flambeau.compiler.dtype import complex64 as complex64
+from flambeau.compiler.dtype import complex128 as complex128
 from flambeau.compiler.dtype import float16 as float16
 from flambeau.compiler.dtype import float32 as float32
 from flambeau.compiler.dtype import float64 as float64

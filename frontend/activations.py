@@ -13,10 +13,11 @@ from typing import Any
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
+from flambeau.compiler.ops import COMPLEX
 
 from .creation import constant, number
-from .elementwise import eq, float_operands, floating
-from .recording import Operands, as_tensor, into
+from .elementwise import eq, float_operands, floating, inexact_operands
+from .recording import Operands, as_tensor, into, real_only
 from .reductions import all as all_
 from .tensor import Tensor, derive, read
 
@@ -24,6 +25,8 @@ from .tensor import Tensor, derive, read
 def op(name: str, *src: Any) -> Node:
     """An elementwise node; Python numbers among src become constants like the first node."""
     model = next(x for x in src if isinstance(x, Node) and x.dtype is not dt.bool_)
+    if name not in COMPLEX:
+        real_only(name, model.dtype)
     return N.elementwise(name, *(x if isinstance(x, Node) else constant(model.dtype, x, model.shape)
                                  for x in src))
 
@@ -121,6 +124,7 @@ frac = _composed("frac", lambda n: op("sub", n, op("trunc", n)), "x - trunc(x). 
 def relu(x: Any, *, out: Tensor | None = None) -> Tensor:
     """x where positive, else 0 (gradient 0 at 0). Shape and dtype of x. Torch7 nn.ReLU."""
     t = as_tensor("relu", x)
+    real_only("relu", t.dtype)
     return into("relu", derive(_relu(read(t)), t), out)
 
 
@@ -218,6 +222,7 @@ def clamp(x: Any, min: Any = None, max: Any = None, *, out: Tensor | None = None
         raise ValueError("clamp: expected min or max, got neither")
     given = tuple(v for v in (x, min, max) if v is not None)
     ops = Operands("clamp", given)
+    real_only("clamp", ops.dtype)
     rest = list(ops.nodes)
     n = rest.pop(0)
     if min is not None:
@@ -288,8 +293,11 @@ def isfinite(x: Any) -> Tensor:
     """Is x neither infinite nor NaN? bool. NumPy isfinite."""
     t = as_tensor("isfinite", x)
     n = read(t)
-    if not n.dtype.is_float:
+    if not n.dtype.is_inexact:
         return derive(constant(dt.bool_, True, n.shape), t)
+    if n.dtype.is_complex:
+        bad = N.elementwise("or", op("isnan", n), op("isinf", n))
+        return derive(N.elementwise("not", bad), t)
     return derive(op("lt", op("abs", n), math.inf), t)
 
 
@@ -326,11 +334,12 @@ _LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38,
 def isclose(x: Any, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
             ) -> Tensor:
     """|x - other| <= atol + rtol * |other|, infinities only equal themselves. NumPy isclose."""
-    ops = float_operands("isclose", (x, other))
+    ops = inexact_operands("isclose", (x, other))
     a, b = ops.nodes
-    limit = op("add", op("mul", op("abs", b), rtol), atol)
-    near = op("le", op("abs", op("sub", a, b)), limit)
-    finite = op("lt", op("abs", b), math.inf)
+    size = "modulus" if ops.dtype.is_complex else "abs"
+    limit = op("add", op("mul", op(size, b), rtol), atol)
+    near = op("le", op(size, op("sub", a, b)), limit)
+    finite = op("lt", op(size, b), math.inf)
     close = N.elementwise("or", N.elementwise("and", near, finite), op("eq", a, b))
     if equal_nan:
         both = N.elementwise("and", op("isnan", a), op("isnan", b))

@@ -7,6 +7,7 @@ import math
 from flambeau.compiler import dtype as _dt
 
 from .activations import clamp, reciprocal
+from .complexes import conj
 from .elementwise import (
     abs,
     acos,
@@ -69,6 +70,7 @@ permutation = shuffle
 csub, cmul, cdiv, cmax, cmin = sub, mul, div, maximum, minimum
 cpow, cfmod, cremainder = pow, fmod, remainder
 cinv = reciprocal
+conjugate = conj
 bitand, bitor, bitxor, lshift, rshift = (bitwise_and, bitwise_or, bitwise_xor, left_shift,
                                          right_shift)
 repeat_tensor = tile
@@ -80,6 +82,8 @@ long = _dt.int64
 int = _dt.int32
 short = _dt.int16
 char = _dt.int8
+cfloat = _dt.complex64
+cdouble = _dt.complex128
 byte = _dt.uint8
 bool = _dt.bool_
 
@@ -107,6 +111,8 @@ __all__ = [
     "byte",
     "cat",
     "cdiv",
+    "cdouble",
+    "cfloat",
     "cfmod",
     "char",
     "cinv",
@@ -115,6 +121,7 @@ __all__ = [
     "cmin",
     "cmul",
     "concat",
+    "conjugate",
     "copy",
     "cpow",
     "cremainder",

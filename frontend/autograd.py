@@ -46,6 +46,9 @@ def backward(self: Tensor, grad: Any = None, *, create_graph: bool = False,
         raise RuntimeError(f"backward: expected a tensor that requires grad, got {_describe(self)}"
                            " that was made from none")
     given = None if grad is None else _cotangent("backward", self, grad)
+    if given is None and self.dtype.is_complex:
+        raise ValueError(f"backward: expected a real result or a grad, got {_describe(self)} and "
+                         "no grad")
     if given is None and self.size != 1:
         raise ValueError(f"backward: expected one element or a grad of the same shape, got shape "
                          f"{self.shape} and no grad")
@@ -103,7 +106,7 @@ class _Inputs:
         self.tensors: list[Tensor] = []
         self.specs = [trees.flatten(t, self.tensors) for t in trees_]
         for t in self.tensors:
-            if not t.dtype.is_float:
+            if not t.dtype.is_inexact:
                 raise TypeError(f"{name}: expected tensors of a floating dtype, got {_describe(t)}")
         self.requires = mode.grad and any(t.requires_grad for t in self.tensors)
         self.marks = [node("mark", t.dtype, t.shape, (read(t),), next(_tokens))

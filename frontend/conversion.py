@@ -10,7 +10,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 
 from .creation import number, placed
-from .elementwise import cast
+from .elementwise import cast, check_real_cast
 from .indexing import as_value
 from .recording import as_tensor, broadcast_shapes
 from .tensor import (
@@ -43,6 +43,7 @@ def to(x: Tensor, *targets: Any, dtype: Any = None, device: Any = None, copy: bo
         elif target is not None:
             dtype = target
     wanted = x.dtype if dtype is None else as_dtype("to", dtype)
+    check_real_cast("to", x.dtype, wanted)
     there = x if device is None else placed("to", x, device)
     if wanted is x.dtype and (there is not x or not copy):
         return there
@@ -70,7 +71,7 @@ def astype(x: Tensor, dtype: Any, copy: bool = True) -> Tensor:
 
 def _caster(dtype: DType, name: str, torch7: str) -> Callable[[Tensor], Tensor]:
     def method(self: Tensor) -> Tensor:
-        return cast(self, dtype)
+        return cast(self, dtype, name)
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"This tensor as {dtype.name}; itself if it is already. {torch7}."
     return method
@@ -87,6 +88,8 @@ CASTS = {
     "char": _caster(dt.int8, "char", "Torch7 char"),
     "byte": _caster(dt.uint8, "byte", "Torch7 byte"),
     "bool": _caster(dt.bool_, "bool", "PyTorch bool"),
+    "cfloat": _caster(dt.complex64, "cfloat", "PyTorch cfloat"),
+    "cdouble": _caster(dt.complex128, "cdouble", "PyTorch cdouble"),
 }
 
 
@@ -97,7 +100,7 @@ def type_as(x: Tensor, other: Tensor) -> Tensor:
 
 def type_(x: Tensor, dtype: Any = None) -> Any:
     """The dtype's name, or x as dtype. Torch7 type."""
-    return x.dtype.name if dtype is None else cast(x, as_dtype("type", dtype))
+    return x.dtype.name if dtype is None else cast(x, as_dtype("type", dtype), "type")
 
 
 def bitcast(x: Any, dtype: Any) -> Tensor:
@@ -109,7 +112,8 @@ def bitcast(x: Any, dtype: Any) -> Tensor:
     wanted = as_dtype("bitcast", dtype)
     if wanted is t.dtype:
         return t
-    if wanted.itemsize != t.dtype.itemsize or dt.bool_ in (wanted, t.dtype):
+    if wanted.itemsize != t.dtype.itemsize or dt.bool_ in (wanted, t.dtype) or (
+            wanted.is_complex or t.dtype.is_complex):
         raise ValueError(f"bitcast: expected a dtype of {t.dtype.itemsize} bytes, got "
                          f"{wanted.name}")
     return derive(N.elementwise("bitcast", read(t), dtype=wanted), t)
@@ -125,7 +129,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
         if value.ndim:
             raise ValueError(f"fill_: expected a number or 0-d tensor, got shape {value.shape}")
         return assign("fill_", self, value)
-    if not hasattr(value, "__float__"):
+    if not hasattr(value, "__float__") and not isinstance(value, complex):
         raise TypeError(f"fill_: expected a number or 0-d tensor, got {type(value).__name__}")
     if self.dtype.is_integer:
         value = int(value)
@@ -143,7 +147,7 @@ def copy_(self: Tensor, source: Any) -> Tensor:
     Raises ValueError when source does not broadcast to this shape.
     """
     check_writable("copy_", self)
-    v = placed("copy_", as_value(self, source), self.device)
+    v = placed("copy_", as_value(self, source, "copy_"), self.device)
     if broadcast_shapes("copy_", v.shape, self.shape) != self.shape:
         raise ValueError(f"copy_: expected a source that broadcasts to {self.shape}, got {v.shape}")
     return assign("copy_", self, v)

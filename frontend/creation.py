@@ -87,13 +87,14 @@ def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, D
     except ValueError:
         raise ValueError(f"{name}: expected nested lists of equal lengths, got ragged ones"
                          ) from None
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufc":
         raise TypeError(f"{name}: expected numbers, got {type(data).__name__} of "
                         f"{array.dtype.name}")
     if hasattr(data, "__array__") or hasattr(data, "__array_interface__"):
         return array, dt.from_numpy(array.dtype)
-    if array.dtype.kind == "f" and not _strong(data):
-        return array, default_dtype()
+    if array.dtype.kind in "fc" and not _strong(data):
+        own = default_dtype()
+        return array, own.complex if array.dtype.kind == "c" else own
     return array, dt.from_numpy(array.dtype)
 
 
@@ -117,6 +118,8 @@ def _plain(data: Any) -> Any:
 
 def _from_array(array: np.ndarray, dtype: DType, device: str) -> Tensor:
     """A tensor with a copy of the array's values as dtype."""
+    if array.dtype.kind == "c" and not dtype.is_complex:
+        raise TypeError(f"tensor: expected a complex dtype for complex data, got {dtype.name}")
     if dtype is dt.bfloat16:
         wide = door.leaf_of(array.astype(np.float32), dt.float32, device)
         return result(N.cast(wide, dtype), False, device)
@@ -182,6 +185,10 @@ def number(name: str, value: Any, dtype: DType, shape: Shape = (), const: bool =
                                 f"got {value}")
     if const or dtype is dt.bool_ or value in _SPECIAL:
         return constant(dtype, value, shape)
+    if dtype.kind == "c":
+        z = complex(value)
+        parts = (number(name, part, dtype.real, shape) for part in (z.real, z.imag))
+        return N.elementwise("complex", *parts)
     n = N.node("scalar", dtype, (), (), Scalar(value))
     if not shape:
         return n
@@ -236,12 +243,14 @@ def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None,
     if not hasattr(shape, "__len__"):
         shape = (shape,)
     wanted = check_shape("full", tuple(shape))
-    value = (tensor(fill_value, dtype, device) if not isinstance(fill_value, int | float)
-             else None)
+    plain = isinstance(fill_value, int | float | complex)
+    value = None if plain else tensor(fill_value, dtype, device)
     if value is not None:
         return result(N.expand_to(read(value), wanted), False, value.device)
     else:
-        own = {bool: dt.bool_, int: dt.int64}.get(type(fill_value), default_dtype())
+        default = default_dtype()
+        own = {bool: dt.bool_, int: dt.int64, complex: default.complex}.get(type(fill_value),
+                                                                            default)
         own = own if dtype is None else as_dtype("full", dtype)
         n = number("full", fill_value, own, wanted)
     return _finish(n, device, requires_grad, "full")
@@ -290,7 +299,7 @@ def flat_index(dtype: DType, shape: Shape) -> Node:
 
 def _ramp(start: float, step: float, count: int, dtype: DType) -> Node:
     """start + i * step, calculated in float64 for floats (a last place matters to comparers)."""
-    wide = dt.float64 if dtype.is_float else dtype
+    wide = dt.float64 if dtype.is_inexact else dtype
     n = iota(wide, (count,), 0)
     if step != 1:
         n = N.elementwise("mul", n, number("arange", step, wide, (count,)))

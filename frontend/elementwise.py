@@ -14,9 +14,19 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
+from flambeau.compiler.ops import COMPLEX
 
 from .creation import constant
-from .recording import Operands, as_tensor, binary_method, coerce, common_dtype, into, reflected
+from .recording import (
+    Operands,
+    as_tensor,
+    binary_method,
+    coerce,
+    common_dtype,
+    into,
+    real_only,
+    reflected,
+)
 from .tensor import Tensor, default_dtype, derive, read
 
 Unary = Callable[..., Tensor]
@@ -40,17 +50,25 @@ def _named(function: Callable[..., Tensor], name: str, doc: str, rule: str
 
 
 def floating(name: str, x: Any) -> tuple[Tensor, Node]:
-    """x as a tensor, and its node with a floating dtype."""
+    """x as a tensor, and its node with a floating dtype. Raises TypeError for complex numbers."""
+    t, n = inexact(name, x)
+    real_only(name, n.dtype)
+    return t, n
+
+
+def inexact(name: str, x: Any) -> tuple[Tensor, Node]:
+    """x as a tensor, and its node with a floating or complex dtype."""
     t = as_tensor(name, x)
     n = read(t)
-    return t, n if n.dtype.kind == "f" else N.cast(n, default_dtype())
+    return t, n if n.dtype.kind in "fc" else N.cast(n, default_dtype())
 
 
 def _float(op: str, doc: str, name: str | None = None) -> Unary:
     title = name or op
+    prepare = inexact if op in COMPLEX else floating
 
     def function(x: Any, *, out: Tensor | None = None) -> Tensor:
-        t, n = floating(title, x)
+        t, n = prepare(title, x)
         made = derive(N.node(op, n.dtype, n.shape, (n,)), t)
         return made if out is None else into(title, made, out)
 
@@ -61,6 +79,7 @@ def _rounding(op: str, doc: str) -> Unary:
     def function(x: Any, *, out: Tensor | None = None) -> Tensor:
         t = as_tensor(op, x)
         n = read(t)
+        real_only(op, n.dtype)
         made = derive(N.node(op, n.dtype, n.shape, (n,)) if n.dtype.kind == "f" else n, t)
         return made if out is None else into(op, made, out)
 
@@ -75,10 +94,20 @@ def _signed(op: str, doc: str, name: str | None = None) -> Unary:
         if t.dtype is dt.bool_:
             raise TypeError(f"{title}: expected a number dtype, got bool")
         n = read(t)
-        made = derive(N.node(op, n.dtype, n.shape, (n,)), t)
+        n = _unit(n) if op == "sign" and n.dtype.is_complex else N.node(op, n.dtype, n.shape, (n,))
+        made = derive(n, t)
         return made if out is None else into(title, made, out)
 
     return _named(function, title, doc, _SAME + " Raises TypeError for bool.")
+
+
+def _unit(z: Node) -> Node:
+    """z / |z|, and 0 at 0."""
+    size = N.elementwise("modulus", z)
+    none = N.elementwise("eq", size, constant(size.dtype, 0, size.shape))
+    size = N.elementwise("where", none, constant(size.dtype, 1, size.shape), size)
+    parts = (N.elementwise("div", N.elementwise(p, z), size) for p in ("real", "imag"))
+    return N.elementwise("complex", *parts)
 
 
 def _test(op: str, doc: str) -> Unary:
@@ -86,7 +115,9 @@ def _test(op: str, doc: str) -> Unary:
     def function(x: Any, *, out: Tensor | None = None) -> Tensor:
         t = as_tensor(op, x)
         n = read(t)
-        if n.dtype.kind == "f":
+        if op == "signbit":
+            real_only(op, n.dtype)
+        if n.dtype.kind in "fc":
             n = N.node(op, dt.bool_, n.shape, (n,))
         elif op == "signbit" and n.dtype.kind == "i":
             n = N.elementwise("lt", n, constant(n.dtype, 0, n.shape))
@@ -99,7 +130,8 @@ def _test(op: str, doc: str) -> Unary:
 
 
 neg = _signed("neg", "-x. | NumPy negative, Torch7 neg")
-sign = _signed("sign", "-1, 0 or 1; NaN for NaN. | NumPy and Torch7 sign")
+sign = _signed("sign", "-1, 0 or 1; NaN for NaN; z / |z| of complex numbers. "
+               "| NumPy and Torch7 sign")
 floor = _rounding("floor", "The largest integer <= x. | NumPy and Torch7 floor")
 ceil = _rounding("ceil", "The smallest integer >= x. | NumPy and Torch7 ceil")
 trunc = _rounding("trunc", "x without its fraction. | NumPy and Torch7 trunc")
@@ -136,11 +168,14 @@ signbit = _test("signbit", "Is the sign bit set (also of -0.0)? | NumPy signbit"
 
 
 def abs(x: Any, *, out: Tensor | None = None) -> Tensor:
-    """|x|. Shape and dtype of x. NumPy and Torch7 abs."""
+    """|x|. Shape and dtype of x; complex numbers give their real dtype. NumPy and Torch7 abs."""
     t = as_tensor("abs", x)
     n = read(t)
-    made = derive(N.node("abs", n.dtype, n.shape, (n,)) if n.dtype.kind in "if" else n, t)
-    return into("abs", made, out)
+    if n.dtype.is_complex:
+        n = N.elementwise("modulus", n)
+    elif n.dtype.kind in "if":
+        n = N.elementwise("abs", n)
+    return into("abs", derive(n, t), out)
 
 
 def round(x: Any, decimals: int = 0, *, out: Tensor | None = None) -> Tensor:
@@ -150,6 +185,7 @@ def round(x: Any, decimals: int = 0, *, out: Tensor | None = None) -> Tensor:
     """
     t = as_tensor("round", x)
     n = read(t)
+    real_only("round", n.dtype)
     if n.dtype.kind != "f" and decimals >= 0:
         return into("round", derive(n, t), out)
     if decimals and n.dtype.kind == "f":
@@ -176,7 +212,7 @@ def invert(x: Any, *, out: Tensor | None = None) -> Tensor:
     Raises TypeError for floats.
     """
     t = as_tensor("invert", x)
-    if t.dtype.is_float:
+    if t.dtype.is_inexact:
         raise TypeError(f"invert: expected bool or integers, got {t.dtype.name}")
     return into("invert", derive(N.elementwise("not", read(t)), t), out)
 
@@ -203,6 +239,8 @@ def _arithmetic(op: str, doc: str, name: str | None = None) -> Callable[..., Ten
 
     def function(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
         both = Operands(title, (x, other))
+        if op not in COMPLEX:
+            real_only(title, both.dtype)
         made = both.make(_arithmetic_node(title, op, both))
         return made if out is None else into(title, made, out)
 
@@ -222,17 +260,26 @@ def _arithmetic_node(name: str, op: str, both: Operands) -> Node:
 
 
 def float_operands(name: str, xs: tuple[Any, ...]) -> Operands:
-    """Operands in a floating dtype: the promoted one, or the default dtype for integers."""
+    """Operands in a floating dtype: the promoted one, or the default dtype for integers. Raises
+    TypeError for complex ones."""
+    both = inexact_operands(name, xs)
+    real_only(name, both.dtype)
+    return both
+
+
+def inexact_operands(name: str, xs: tuple[Any, ...]) -> Operands:
+    """Operands in a floating or complex dtype: the promoted one, or the default for integers."""
     xs = tuple(coerce(name, x) for x in xs)
     found = common_dtype(name, xs)
-    return Operands(name, xs, found if found.is_float else default_dtype())
+    return Operands(name, xs, found if found.is_inexact else default_dtype())
 
 
 def _float2(op: str, doc: str, name: str | None = None) -> Callable[..., Tensor]:
     title = name or op
+    prepare = inexact_operands if op in COMPLEX else float_operands
 
     def function(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
-        both = float_operands(title, (x, other))
+        both = prepare(title, (x, other))
         made = both.make(N.node(op, both.dtype, both.shape, both.nodes))
         return made if out is None else into(title, made, out)
 
@@ -244,7 +291,7 @@ def _bits(op: str, doc: str, name: str) -> Callable[..., Tensor]:
     def function(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
         both = Operands(name, (x, other))
         d, nodes = both.dtype, both.nodes
-        if d.is_float:
+        if d.is_inexact:
             raise TypeError(f"{name}: expected bool or integers, got {d.name}")
         if d is dt.bool_ and op in ("shl", "shr"):
             d = dt.int8
@@ -261,6 +308,8 @@ def _compare(op: str, doc: str, name: str | None = None, swap: bool = False
 
     def function(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
         both = Operands(title, (x, other), _compare_dtype(title, x, other))
+        if op not in COMPLEX:
+            real_only(title, both.dtype)
         src = both.nodes[::-1] if swap else both.nodes
         made = both.make(N.node(op, dt.bool_, both.shape, src))
         return made if out is None else into(title, made, out)
@@ -374,28 +423,37 @@ def where(condition: Any, x: Any = None, other: Any = None) -> Any:
     return both.make(N.node("where", both.dtype, both.shape, (test, a, b)))
 
 
-def cast(x: Any, dtype: DType) -> Tensor:
-    """x as another dtype (the same tensor when it has it already)."""
-    t = as_tensor("cast", x)
+def cast(x: Any, dtype: DType, name: str = "cast") -> Tensor:
+    """x as another dtype (the same tensor when it has it already). Raises TypeError for complex to
+    real: that would drop the imaginary part."""
+    t = as_tensor(name, x)
+    check_real_cast(name, t.dtype, dtype)
     return t if t.dtype is dtype else derive(N.cast(read(t), dtype), t)
 
 
+def check_real_cast(name: str, source: DType, target: DType) -> None:
+    """Raises TypeError where a cast would drop imaginary parts."""
+    if source.is_complex and target.kind not in "cb":
+        raise TypeError(f"{name}: expected a complex dtype or bool for {source.name}, got "
+                        f"{target.name}; take real() or abs() of it")
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
-    "__add__": binary_method("add", "iuf", add), "__radd__": reflected(add, "add"),
-    "__sub__": binary_method("sub", "iuf", sub), "__rsub__": reflected(sub, "sub"),
-    "__mul__": binary_method("mul", "iuf", mul), "__rmul__": reflected(mul, "mul"),
-    "__truediv__": binary_method("div", "f", div), "__rtruediv__": reflected(div, "div"),
+    "__add__": binary_method("add", "iufc", add), "__radd__": reflected(add, "add"),
+    "__sub__": binary_method("sub", "iufc", sub), "__rsub__": reflected(sub, "sub"),
+    "__mul__": binary_method("mul", "iufc", mul), "__rmul__": reflected(mul, "mul"),
+    "__truediv__": binary_method("div", "fc", div), "__rtruediv__": reflected(div, "div"),
     "__floordiv__": binary_method("floordiv", "iuf", floor_divide),
     "__rfloordiv__": reflected(floor_divide),
     "__mod__": binary_method("mod", "iuf", remainder), "__rmod__": reflected(remainder),
-    "__pow__": binary_method("pow", "iuf", pow), "__rpow__": reflected(pow),
+    "__pow__": binary_method("pow", "iufc", pow), "__rpow__": reflected(pow),
     "__and__": binary_method("and", "biu", bitwise_and), "__rand__": reflected(bitwise_and),
     "__or__": binary_method("or", "biu", bitwise_or), "__ror__": reflected(bitwise_or),
     "__xor__": binary_method("xor", "biu", bitwise_xor), "__rxor__": reflected(bitwise_xor),
     "__lshift__": binary_method("shl", "iu", left_shift), "__rlshift__": reflected(left_shift),
     "__rshift__": binary_method("shr", "iu", right_shift), "__rrshift__": reflected(right_shift),
-    "__eq__": binary_method("eq", "biuf", eq, dtype=dt.bool_),
-    "__ne__": binary_method("ne", "biuf", ne, dtype=dt.bool_),
+    "__eq__": binary_method("eq", "biufc", eq, dtype=dt.bool_),
+    "__ne__": binary_method("ne", "biufc", ne, dtype=dt.bool_),
     "__lt__": binary_method("lt", "biuf", lt, dtype=dt.bool_),
     "__le__": binary_method("le", "biuf", le, dtype=dt.bool_),
     "__gt__": binary_method("lt", "biuf", gt, swap=True, dtype=dt.bool_),

@@ -1,8 +1,8 @@
 # ruff: isort: skip_file
 """Every function of the library in one namespace: what `fb.*` re-exports.
 
-The functions live in files by family: creation, elementwise, activations, reductions, movement,
-joining, indexing, sorting, products, random, conversion, convolution.
+The functions live in files by family: creation, elementwise, complexes, activations, reductions,
+movement, joining, indexing, sorting, products, random, conversion, convolution.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from .activations import (
     isfinite, isneginf, isposinf, leaky_relu, lerp, log_sigmoid, logit, mish, nan_to_num,
     rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink, softsign, square,
     tanhshrink, threshold, xlogy
+)
+from .complexes import (
+    adjoint, angle, complex, conj, imag, is_complex, polar, real, view_as_complex, view_as_real
 )
 from .conversion import (
     bitcast
@@ -69,40 +72,39 @@ from .sorting import (
 
 __all__ = [  # noqa: RUF022
     "Draw", "Extreme", "Generator", "Pooled", "Seed", "Sorted", "abs", "acos", "acosh", "add",
-    "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "all", "allclose", "amax", "amin",
-    "aminmax", "any", "arange", "argmax", "argmin", "argsort", "argwhere", "array_equal",
-    "array_split", "asarray", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d",
-    "atleast_2d", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm", "bernoulli",
-    "bincount", "bitcast", "bitwise_and", "bitwise_or", "bitwise_xor", "bmm",
+    "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "amax",
+    "amin", "aminmax", "angle", "any", "arange", "argmax", "argmin", "argsort", "argwhere",
+    "array_equal", "array_split", "asarray", "asin", "asinh", "atan", "atan2", "atanh",
+    "atleast_1d", "atleast_2d", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm",
+    "bernoulli", "bincount", "bitcast", "bitwise_and", "bitwise_or", "bitwise_xor", "bmm",
     "broadcast_tensors", "broadcast_to", "bucketize", "cbrt", "cdist", "ceil", "chunk", "clamp",
-    "clamp_max", "clamp_min", "clone", "concatenate", "conv1d", "conv2", "conv2d", "conv3d",
-    "conv_transpose", "convnd", "copysign", "cos", "cosh", "count_nonzero", "cross", "cummax",
-    "cummin", "cumprod", "cumsum", "default_generator", "deg2rad", "diag", "diag_embed",
-    "diagonal", "digamma", "dist", "div", "dot", "dropout", "dropout_mask", "dstack", "einsum",
-    "elu", "empty", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "exp", "exp2",
+    "clamp_max", "clamp_min", "clone", "complex", "concatenate", "conj", "conv1d", "conv2",
+    "conv2d", "conv3d", "conv_transpose", "convnd", "copysign", "cos", "cosh", "count_nonzero",
+    "cross", "cummax", "cummin", "cumprod", "cumsum", "default_generator", "deg2rad", "diag",
+    "diag_embed", "diagonal", "digamma", "dist", "div", "dot", "dropout", "dropout_mask", "dstack",
+    "einsum", "elu", "empty", "empty_like", "eq", "equal", "erf", "erfc", "erfinv", "exp", "exp2",
     "expand", "expand_dims", "expm1", "exponential", "eye", "flatnonzero", "flatten", "flip",
-    "fliplr", "flipud", "floor", "floor_divide", "fmod", "frac", "from_numpy", "full",
-    "full_like", "gather", "ge", "gelu", "ger", "get_rng_state", "gt", "hard_sigmoid",
-    "hard_swish", "hard_tanh", "hardshrink", "heaviside", "histc", "hstack", "hypot",
-    "index_add", "index_copy", "index_fill", "index_select", "indices", "initial_seed", "inner",
-    "invert", "iota_like", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf",
-    "ix_", "kron", "kthvalue", "le", "leaky_relu", "left_shift", "lerp", "lgamma", "linspace",
-    "log", "log10", "log1p", "log2", "log_sigmoid", "log_softmax", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logit", "logspace", "logsumexp", "lt",
-    "manual_seed", "masked_fill", "masked_scatter", "masked_select", "match", "matmul",
-    "matrix_transpose", "max", "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mode", "moveaxis", "mul",
-    "multinomial", "mv", "nan_to_num", "nanmax", "nanmean", "nanmin", "nanprod", "nansum",
-    "narrow", "ne", "neg", "nonzero", "norm", "normal", "one_hot", "ones", "ones_like", "outer",
-    "pad", "permute", "positive", "pow", "prod", "ptp", "quantile", "rad2deg", "rand",
-    "rand_like", "randint", "randn", "randn_like", "randperm", "range_", "ravel", "reciprocal",
-    "relu", "relu6", "remainder", "renorm", "repeat", "repeat_interleave", "reshape",
-    "right_shift", "roll", "rot90", "round", "rsqrt", "scatter", "scatter_add", "searchsorted",
-    "seed", "select", "selu", "set_rng_state", "shuffle", "sigmoid", "sign", "signbit", "silu",
-    "sin", "sinc", "sinh", "softmax", "softmin", "softplus", "softshrink", "softsign", "sort",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "sub", "sum", "swapaxes", "t", "take",
-    "take_along_axis", "tan", "tanh", "tanhshrink", "tensor", "tensordot", "threshold", "tile",
-    "topk", "trace", "transpose", "tri", "tril", "triu", "trunc", "unbind", "unflatten",
-    "unfold", "uniform", "unique", "unsqueeze", "var", "var_mean", "vdot", "vstack", "where",
-    "xcorr2", "xlogy", "zeros", "zeros_like",
+    "fliplr", "flipud", "floor", "floor_divide", "fmod", "frac", "from_numpy", "full", "full_like",
+    "gather", "ge", "gelu", "ger", "get_rng_state", "gt", "hard_sigmoid", "hard_swish", "hard_tanh",
+    "hardshrink", "heaviside", "histc", "hstack", "hypot", "imag", "index_add", "index_copy",
+    "index_fill", "index_select", "indices", "initial_seed", "inner", "invert", "iota_like",
+    "is_complex", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kron",
+    "kthvalue", "le", "leaky_relu", "left_shift", "lerp", "lgamma", "linspace", "log", "log10",
+    "log1p", "log2", "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logit", "logspace", "logsumexp", "lt", "manual_seed",
+    "masked_fill", "masked_scatter", "masked_select", "match", "matmul", "matrix_transpose", "max",
+    "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid",
+    "min", "minimum", "mish", "mm", "mode", "moveaxis", "mul", "multinomial", "mv", "nan_to_num",
+    "nanmax", "nanmean", "nanmin", "nanprod", "nansum", "narrow", "ne", "neg", "nonzero", "norm",
+    "normal", "one_hot", "ones", "ones_like", "outer", "pad", "permute", "polar", "positive", "pow",
+    "prod", "ptp", "quantile", "rad2deg", "rand", "rand_like", "randint", "randn", "randn_like",
+    "randperm", "range_", "ravel", "real", "reciprocal", "relu", "relu6", "remainder", "renorm",
+    "repeat", "repeat_interleave", "reshape", "right_shift", "roll", "rot90", "round", "rsqrt",
+    "scatter", "scatter_add", "searchsorted", "seed", "select", "selu", "set_rng_state", "shuffle",
+    "sigmoid", "sign", "signbit", "silu", "sin", "sinc", "sinh", "softmax", "softmin", "softplus",
+    "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "sum", "swapaxes", "t", "take", "take_along_axis", "tan", "tanh", "tanhshrink", "tensor",
+    "tensordot", "threshold", "tile", "topk", "trace", "transpose", "tri", "tril", "triu", "trunc",
+    "unbind", "unflatten", "unfold", "uniform", "unique", "unsqueeze", "var", "var_mean", "vdot",
+    "view_as_complex", "view_as_real", "vstack", "where", "xcorr2", "xlogy", "zeros", "zeros_like",
 ]

@@ -24,15 +24,16 @@ def gradcheck(fn: Callable[..., Any], inputs: Any, eps: float = 1e-6, atol: floa
               rtol: float = 1e-3, order: int = 1, wrt: Sequence[Tensor] = ()) -> bool:
     """Do fn's gradients agree with central differences? True, or AssertionError with the place.
 
-    inputs: a tensor or a list of them; floating ones are checked, as float64 copies. wrt: float64
+    inputs: a tensor or a list of them; floating ones are checked, as float64 copies, complex ones
+    as complex128, by their real and imaginary parts. wrt: float64
     tensors that fn reads, as parameters, checked too. order 2 checks the gradient's gradient.
     Raises ValueError for other orders.
     """
     if order not in (1, 2):
         raise ValueError(f"gradcheck: expected order 1 or 2, got {order}")
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    arrays: list[Any] = [np.array(t.numpy(), np.float64) if t.dtype.is_float else t for t in given]
-    held: list[Any] = [np.array(t.numpy(), np.float64) for t in wrt]
+    arrays: list[Any] = [_widest(t) if t.dtype.is_inexact else t for t in given]
+    held: list[Any] = [_widest(t) for t in wrt]
     floats = [i for i, a in enumerate(arrays) if isinstance(a, np.ndarray)]
     random = np.random.default_rng(0)
 
@@ -44,12 +45,12 @@ def gradcheck(fn: Callable[..., Any], inputs: Any, eps: float = 1e-6, atol: floa
         with _swapped(wrt, values[len(floats):]):
             found: list[Tensor] = []
             trees.flatten(fn(*full), found)
-        return [t for t in found if t.dtype.is_float]
+        return [t for t in found if t.dtype.is_inexact]
 
     start = [*(arrays[i] for i in floats), *held]
     function = call
     if order == 2:
-        weights = [random.standard_normal(t.shape) for t in call(*map(tensor, start))]
+        weights = [_weights(random, t) for t in call(*map(tensor, start))]
 
         def function(*values: Tensor) -> list[Tensor]:
             _, back = vjp(call, *values)
@@ -61,13 +62,13 @@ def gradcheck(fn: Callable[..., Any], inputs: Any, eps: float = 1e-6, atol: floa
 def _compare(function: Callable[..., list[Tensor]], start: list[Numbers], inputs: int, eps: float,
              atol: float, rtol: float, random: np.random.Generator) -> bool:
     values, back = vjp(function, *map(tensor, start))
-    weights = [random.standard_normal(t.shape) for t in values]
+    weights = [_weights(random, t) for t in values]
     exact = [g.numpy() for g in back([tensor(w) for w in weights])]
 
     def total(arrays: list[Numbers]) -> float:
         with no_grad():
             found = function(*map(tensor, arrays))
-        return sum(float(np.sum(w * t.numpy())) for w, t in zip(weights, found))
+        return sum(float(np.sum(np.conj(w) * t.numpy()).real) for w, t in zip(weights, found))
 
     for k, g in enumerate(exact):
         name = f"input {k}" if k < inputs else f"parameter {k - inputs}"
@@ -75,17 +76,30 @@ def _compare(function: Callable[..., list[Tensor]], start: list[Numbers], inputs
     return True
 
 
+def _widest(t: Tensor) -> Numbers:
+    return np.array(t.numpy(), np.complex128 if t.dtype.is_complex else np.float64)
+
+
+def _weights(random: np.random.Generator, t: Tensor) -> Numbers:
+    """A random cotangent like t."""
+    found = random.standard_normal(t.shape)
+    return found + 1j * random.standard_normal(t.shape) if t.dtype.is_complex else found
+
+
 def differences(total: Callable[[list[Numbers]], float], start: list[Numbers], k: int, eps: float
                 ) -> Numbers:
-    """Central differences of total by the elements of start[k]."""
-    result = np.zeros(start[k].shape)
+    """Central differences of total by the elements of start[k]; of complex elements by their real
+    part, plus i times that by their imaginary part."""
+    result = np.zeros_like(start[k])
+    directions = (1, 1j) if result.dtype.kind == "c" else (1,)
     for place in np.ndindex(start[k].shape):
-        ends = []
-        for step in (eps, -eps):
-            moved = [a.copy() if i == k else a for i, a in enumerate(start)]
-            moved[k][place] += step
-            ends.append(total(moved))
-        result[place] = (ends[0] - ends[1]) / (2 * eps)
+        for direction in directions:
+            ends = []
+            for step in (eps, -eps):
+                moved = [a.copy() if i == k else a for i, a in enumerate(start)]
+                moved[k][place] += step * direction
+                ends.append(total(moved))
+            result[place] += direction * (ends[0] - ends[1]) / (2 * eps)
     return result
 
 

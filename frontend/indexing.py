@@ -18,7 +18,7 @@ from flambeau.compiler.node import Node, Shape
 
 from . import realize as door
 from .creation import constant, iota, number, tensor
-from .elementwise import truth
+from .elementwise import check_real_cast, truth
 from .movement import reshape, slice_view
 from .recording import accepts_dim, as_tensor, broadcast_shapes
 from .tensor import (
@@ -94,14 +94,15 @@ def _is_basic(index: Any) -> bool:
     return all(isinstance(p, _BASIC) and not isinstance(p, bool) for p in parts)
 
 
-def as_value(x: Tensor, value: Any) -> Tensor:
-    """What is stored into x: a tensor of x's dtype."""
+def as_value(x: Tensor, value: Any, name: str = "setitem") -> Tensor:
+    """What is stored into x: a tensor of x's dtype. Raises TypeError for complex into real."""
     if isinstance(value, Tensor):
+        check_real_cast(name, value.dtype, x.dtype)
         return value if value.dtype is x.dtype else derive(N.cast(read(value), x.dtype), value)
-    if type(value) in (bool, int, float):
+    if type(value) in (bool, int, float) or (type(value) is complex and x.dtype.is_complex):
         if x.dtype.is_integer and type(value) is float:
             value = int(value)
-        return result(number("setitem", value, x.dtype))
+        return result(number(name, value, x.dtype))
     return tensor(value, x.dtype)
 
 

@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 from flambeau.compiler import dtype as dt
 
-from . import activations, creation, indexing, joining, movement, products, reductions, sorting
+from . import (
+    activations,
+    complexes,
+    creation,
+    indexing,
+    joining,
+    movement,
+    products,
+    reductions,
+    sorting,
+)
 from . import elementwise as e
 from . import realize as door
 from .creation import tensor
@@ -40,7 +50,7 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.logical_xor: e.logical_xor, np.logical_not: e.logical_not, np.isnan: e.isnan,
     np.isinf: e.isinf, np.isfinite: activations.isfinite, np.signbit: e.signbit,
     np.heaviside: activations.heaviside, np.deg2rad: activations.deg2rad,
-    np.rad2deg: activations.rad2deg, np.matmul: products.matmul,
+    np.rad2deg: activations.rad2deg, np.matmul: products.matmul, np.conjugate: complexes.conj,
 }
 _REDUCTIONS: dict[Any, Callable[..., Any]] = {
     np.add: reductions.sum, np.multiply: reductions.prod, np.maximum: reductions.amax,
@@ -113,7 +123,8 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.linalg.norm: lambda x, ord=2, axis=None, keepdims=False: reductions.norm(
         x, 2 if ord is None else ord, axis, keepdims),
     np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: int(x.size),
-    np.copy: movement.clone, np.iscomplexobj: lambda x: False,
+    np.copy: movement.clone, np.iscomplexobj: complexes.is_complex,
+    np.real: complexes.real, np.imag: complexes.imag, np.angle: complexes.angle,
     np.array2string: lambda x, *a, **k: np.array2string(x.numpy(), *a, **k),
     np.array_repr: lambda x, *a, **k: repr(x),
 }

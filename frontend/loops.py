@@ -53,7 +53,7 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
     _located("scan", made)
     made = made[:len(carry)] + made[len(carry) + len(more):]
     requires = any(t.requires_grad for t in [*carry, *rows, *after_tensors(after), *stacked])
-    outs = [result(n, requires and n.dtype.is_float) for n in made]
+    outs = [result(n, requires and n.dtype.is_inexact) for n in made]
     return unflatten(spec, outs[:len(carry)]), unflatten(y_spec, outs[len(carry):])
 
 
@@ -106,7 +106,7 @@ def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: 
                         nd.reshape(asked, ()))
     _located("while_loop", made)
     requires = any(t.requires_grad for t in [*carry, *after_tensors(after)])
-    return unflatten(spec, [result(n, requires and n.dtype.is_float)
+    return unflatten(spec, [result(n, requires and n.dtype.is_inexact)
                             for n in made[:len(carry)]])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     activations,
+    complexes,
     conversion,
     creation,
     indexing,
@@ -40,6 +41,7 @@ _ELEMENTWISE = (
     activations.lerp, activations.addcmul, activations.addcdiv, activations.nan_to_num,
     activations.logit, activations.sinc, activations.deg2rad, activations.rad2deg,
     activations.erfinv, activations.threshold, activations.heaviside, activations.xlogy,
+    complexes.conj,
     products.addmm, products.addmv, products.addr, products.baddbmm, products.addbmm,
     products.renorm, products.tril, products.triu,
     reductions.cumsum, reductions.cumprod,
@@ -64,6 +66,7 @@ _FUNCTIONS = (
     movement.broadcast_to, movement.narrow, movement.select, movement.split, movement.chunk,
     movement.unbind, movement.flip, movement.rot90, movement.diagonal, joining.unfold,
     joining.tile, joining.repeat, joining.repeat_interleave, joining.roll, joining.pad,
+    complexes.angle, complexes.is_complex, complexes.adjoint,
     indexing.nonzero, indexing.masked_select, indexing.take, indexing.index_select,
     indexing.gather, indexing.take_along_axis, indexing.bincount,
     products.matmul, products.mm, products.bmm, products.mv, products.dot, products.inner,
@@ -142,6 +145,8 @@ def install() -> None:
         "__matmul__": _matmul, "__rmatmul__": _rmatmul, "type": conversion.type_,
         "T": property(movement.transpose), "mT": property(movement.matrix_transpose),
         "__new__": staticmethod(_construct), "new_zeros": _new("zeros"), "new_ones": _new("ones"),
+        "mH": property(complexes.adjoint), "H": property(complexes.adjoint),
+        "real": property(complexes.real), "imag": property(complexes.imag),
         "new_empty": _new("empty"), "new_tensor": _new_tensor, "new_full": _new_full,
         "cpu": lambda self: self}
     for name, method in extra.items():

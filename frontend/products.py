@@ -13,6 +13,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
+from .complexes import conj
 from .creation import constant, number
 from .movement import diagonal
 from .recording import Operands, accepts_dim, as_tensor, broadcast_shapes, common_dtype, into
@@ -113,8 +114,8 @@ def dot(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
 
 
 def vdot(x: Any, other: Any) -> Tensor:
-    """The inner product of flattened tensors. NumPy vdot."""
-    return matmul(as_tensor("vdot", x).reshape(-1), as_tensor("vdot", other).reshape(-1))
+    """The inner product of flattened tensors, the first one conjugated. NumPy vdot."""
+    return matmul(conj(x).reshape(-1), as_tensor("vdot", other).reshape(-1))
 
 
 def inner(x: Any, other: Any) -> Tensor:

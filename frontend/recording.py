@@ -19,7 +19,7 @@ from flambeau.compiler.node import Node, Shape, node
 from .creation import number, tensor
 from .tensor import Tensor, assign, check_axis, default_dtype, mode, read, result
 
-_WEAK = {bool: 1, int: 2, float: 3}
+_WEAK = {bool: 1, int: 2, float: 3, complex: 4}
 
 
 def coerce(name: str, x: Any) -> Any:
@@ -52,11 +52,13 @@ def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
 
 
 def _with_weak(found: DType | None, weak: int) -> DType:
-    """The dtype of tensors together with a Python bool (1), int (2) or float (3)."""
+    """The dtype of tensors together with a Python bool (1), int (2), float (3) or complex (4)."""
     if found is None:
-        return (dt.bool_, dt.bool_, dt.int64, default_dtype())[weak]
-    if weak == 3 and found.kind != "f":
+        return (dt.bool_, dt.bool_, dt.int64, default_dtype(), default_dtype().complex)[weak]
+    if weak == 3 and not found.is_inexact:
         return default_dtype()
+    if weak == 4:
+        return (found if found.is_inexact else default_dtype()).complex
     return dt.int64 if weak == 2 and found is dt.bool_ else found
 
 
@@ -90,6 +92,12 @@ def check_devices(name: str, tensors: tuple[Tensor, ...]) -> str:
                                  f"{device}; use .to() or .cuda()")
             found = device
     return found or "cpu"
+
+
+def real_only(name: str, dtype: DType) -> None:
+    """Raises TypeError for a complex dtype."""
+    if dtype.kind == "c":
+        raise TypeError(f"{name}: expected a real dtype, got {dtype.name}")
 
 
 class Operands:
@@ -157,7 +165,7 @@ def into(name: str, value: Tensor, out: Tensor | None) -> Tensor:
     return assign(name, out, value)
 
 
-_ORDER = {"b": 0, "u": 1, "i": 2, "f": 3}
+_ORDER = {"b": 0, "u": 1, "i": 2, "f": 3, "c": 4}
 
 
 def check_cast(name: str, source: DType, target: DType) -> None:
@@ -234,7 +242,7 @@ def _with_number(op: str, t: Tensor, value: float, first: bool, dtype: DType | N
     return result(n, mode.grad and t.requires_grad, storage.device)
 
 
-_ACCEPTED = (bool, int, float, np.ndarray, np.generic, list, tuple)
+_ACCEPTED = (bool, int, float, complex, np.ndarray, np.generic, list, tuple)
 
 
 def reflected(slow: Callable[..., Tensor], op: str = "") -> Callable[[Tensor, Any], Tensor]:

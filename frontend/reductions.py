@@ -17,8 +17,8 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
 
 from .creation import constant, iota
-from .elementwise import floating, truth
-from .recording import accepts_dim, as_tensor, check_axes, into
+from .elementwise import floating, inexact, truth
+from .recording import accepts_dim, as_tensor, check_axes, into, real_only
 from .tensor import Tensor, as_dtype, check_axis, default_dtype, derive, read
 
 
@@ -60,7 +60,7 @@ def _accumulating(name: str, x: Any, axis: Any, keepdims: bool, dtype: Any,
 
 def _accumulator(dtype: DType) -> DType:
     """int64 for bool and signed integers, uint64 for unsigned ones, as NumPy."""
-    if dtype.is_float:
+    if dtype.is_inexact:
         return dtype
     return dt.uint64 if dtype.kind == "u" else dt.int64
 
@@ -95,7 +95,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False, *, dtype: Any = None,
 
     NumPy and Torch7 mean.
     """
-    t, n = floating("mean", x)
+    t, n = inexact("mean", x)
     axes = check_axes("mean", axis, t.ndim)
     n = n if dtype is None else N.cast(n, as_dtype("mean", dtype))
     return into("mean", derive(dropped(mean_node(n, axes), axes, keepdims), t), out)
@@ -105,9 +105,18 @@ def var_node(n: Node, axes: tuple[int, ...], correction: float) -> Node:
     """The variance of a floating node, in two passes: mean, then squared distances."""
     wide = N.cast(n, n.dtype.compute)
     distance = N.elementwise("sub", wide, N.expand(mean_node(wide, axes), wide.shape))
-    total = reduce_node("sum", N.elementwise("mul", distance, distance), axes)
+    total = reduce_node("sum", squared(distance), axes)
     count = max_(0.0, _count(n, axes) - correction)
-    return N.cast(N.elementwise("div", total, constant(wide.dtype, count, total.shape)), n.dtype)
+    found = N.elementwise("div", total, constant(total.dtype, count, total.shape))
+    return N.cast(found, n.dtype.real)
+
+
+def squared(n: Node) -> Node:
+    """|n| ** 2, real."""
+    if not n.dtype.is_complex:
+        return N.elementwise("mul", n, n)
+    re, im = (N.elementwise(p, n) for p in ("real", "imag"))
+    return N.elementwise("add", N.elementwise("mul", re, re), N.elementwise("mul", im, im))
 
 
 def max_(a: float, b: float) -> float:
@@ -129,7 +138,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, *, correction: float |
         ) -> Tensor:
     """The variance over axes, divided by n - 1 as in Torch7 (NumPy's default is n: say
     correction=0, ddof=0 or unbiased=False). Integers give the default dtype."""
-    t, n = floating("var", x)
+    t, n = inexact("var", x)
     axes = check_axes("var", axis, t.ndim)
     found = var_node(n, axes, _correction(correction, ddof, unbiased))
     return into("var", derive(dropped(found, axes, keepdims), t), out)
@@ -140,7 +149,7 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, *, correction: float |
         ddof: float | None = None, unbiased: bool | None = None, out: Tensor | None = None
         ) -> Tensor:
     """The standard deviation: the square root of `var`, with its arguments. Torch7 std."""
-    t, n = floating("std", x)
+    t, n = inexact("std", x)
     axes = check_axes("std", axis, t.ndim)
     found = var_node(n, axes, _correction(correction, ddof, unbiased))
     found = N.elementwise("sqrt", found)
@@ -164,6 +173,7 @@ def _not_empty(name: str, t: Tensor, axes: tuple[int, ...]) -> None:
 
 def extreme_node(op: str, n: Node, axes: tuple[int, ...]) -> Node:
     """max or min; of bools by or and and, through int8."""
+    real_only(op, n.dtype)
     if n.dtype is dt.bool_:
         return N.cast(reduce_node(op, N.cast(n, dt.int8), axes), dt.bool_)
     return reduce_node(op, n, axes)
@@ -171,6 +181,7 @@ def extreme_node(op: str, n: Node, axes: tuple[int, ...]) -> Node:
 
 def arg_node(op: str, n: Node, axis: int) -> Node:
     """argmax or argmin along one axis, which stays."""
+    real_only(op, n.dtype)
     n = N.cast(n, dt.int8) if n.dtype is dt.bool_ else n
     return N.reduce_(op, n, (axis,))
 
@@ -301,7 +312,7 @@ def norm(x: Any, p: Any = 2, axis: Any = None, keepdims: bool = False) -> Tensor
 
     Integers give the default dtype. Torch7 norm; NumPy linalg.norm of vectors.
     """
-    t, n = floating("norm", x)
+    t, n = inexact("norm", x)
     axes = check_axes("norm", axis, t.ndim)
     found = norm_node(n, 2 if p == "fro" else p, axes)
     return derive(dropped(found, axes, keepdims), t)
@@ -310,17 +321,17 @@ def norm(x: Any, p: Any = 2, axis: Any = None, keepdims: bool = False) -> Tensor
 def norm_node(n: Node, p: float, axes: tuple[int, ...]) -> Node:
     """The p-norm over axes, which stay."""
     if p == 2:
-        return N.elementwise("sqrt", reduce_node("sum", N.elementwise("mul", n, n), axes))
-    size = N.elementwise("abs", n)
+        return N.elementwise("sqrt", reduce_node("sum", squared(n), axes))
+    size = N.elementwise("modulus" if n.dtype.is_complex else "abs", n)
     if p == 0:
-        return reduce_node("sum", N.cast(truth(n), n.dtype), axes)
+        return reduce_node("sum", N.cast(truth(n), size.dtype), axes)
     if p == 1:
         return reduce_node("sum", size, axes)
     if math.isinf(p):
         return reduce_node("max" if p > 0 else "min", size, axes)
-    powers = N.elementwise("pow", size, constant(n.dtype, p, n.shape))
+    powers = N.elementwise("pow", size, constant(size.dtype, p, n.shape))
     total = reduce_node("sum", powers, axes)
-    return N.elementwise("pow", total, constant(n.dtype, 1.0 / p, total.shape))
+    return N.elementwise("pow", total, constant(size.dtype, 1.0 / p, total.shape))
 
 
 def dist(x: Any, other: Any, p: float = 2) -> Tensor:
@@ -442,6 +453,7 @@ def cumprod(x: Any, axis: int | None = None, *, dtype: Any = None, out: Tensor |
 def _running(op: str, x: Any, axis: int) -> Extreme:
     t = as_tensor(op, x)
     n = read(t)
+    real_only(op, n.dtype)
     if n.dtype is dt.bool_:
         n = N.cast(n, dt.int8)
     axis = check_axis(op, axis, len(n.shape))

@@ -16,7 +16,7 @@ from flambeau.compiler.node import Node
 from .creation import constant, iota, number, tensor
 from .elementwise import floating
 from .movement import narrow, reshape, select, squeeze
-from .recording import accepts_dim, as_tensor
+from .recording import accepts_dim, as_tensor, real_only
 from .reductions import reduce_node
 from .tensor import Tensor, check_axis, derive, read
 
@@ -29,7 +29,8 @@ class Sorted(NamedTuple):
 
 
 def argsort_node(n: Node, axis: int, descending: bool) -> Node:
-    """The stable order along an axis."""
+    """The stable order along an axis. Raises TypeError for complex numbers, which have none."""
+    real_only("sort", n.dtype)
     if n.dtype is dt.bool_:
         n = N.cast(n, dt.uint8)
     return N.node("extern", dt.int64, n.shape, (n,), ("argsort", (axis, descending)))
@@ -205,6 +206,7 @@ def searchsorted(sorted_sequence: Any, values: Any, side: str = "left", right: b
     if line.ndim != 1:
         raise ValueError(f"searchsorted: expected a sorted vector, got shape {line.shape}")
     common = dt.promote(line.dtype, t.dtype)
+    real_only("searchsorted", common)
     src = (N.cast(read(line), common), N.cast(read(t), common))
     arg = ("searchsorted", "right" if right else side)
     return derive(N.node("extern", dt.int64, t.shape, src, arg), t).detach()

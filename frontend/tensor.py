@@ -204,7 +204,7 @@ class Tensor:
         if not self.is_leaf:
             raise RuntimeError("requires_grad_: expected a leaf, got the result of an operation; "
                                "use detach() to cut it from its history")
-        if requires_grad and not self.dtype.is_float:
+        if requires_grad and not self.dtype.is_inexact:
             raise RuntimeError(f"requires_grad_: expected a floating dtype, got {self.dtype.name}")
         steps = self._view.steps if self._view is not None else ()
         if requires_grad:
@@ -273,7 +273,7 @@ class Tensor:
             return _widen(self._array())
         return self._array()
 
-    def item(self, *index: int) -> bool | int | float:
+    def item(self, *index: int) -> Any:
         """The only value (or the one at `index`) as a Python number."""
         if index:
             return self[index].item()
@@ -550,8 +550,8 @@ def as_dtype(name: str, dtype: Any) -> DType:
     """A dtype from ours, NumPy's, a Python type (float: the default dtype) or a name."""
     if isinstance(dtype, DType):
         return dtype
-    if dtype is float:
-        return _default[0]
+    if dtype is float or dtype is complex:
+        return _default[0] if dtype is float else _default[0].complex
     try:
         found = _ALIASES.get(dtype)
     except TypeError:

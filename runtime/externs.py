@@ -27,7 +27,25 @@ def searchsorted(options: str, line: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.asarray(np.searchsorted(line, x, side=options), np.int64)  # type: ignore[call-overload]
 
 
-EXTERNS: dict[str, Callable[..., Any]] = {"argsort": argsort, "searchsorted": searchsorted}
+def packed(options: tuple[str, Any, tuple[bool, ...]], *src: np.ndarray) -> np.ndarray:
+    """The routine called name, for programs that know no complex numbers: operands that are flagged
+    come as pairs of parts on a last axis, and so does a complex result."""
+    name, inner, flags = options
+    result = find(name)(inner, *(_complex_view(x) if flag else x for x, flag in zip(src, flags)))
+    if result.dtype.kind != "c":
+        return result  # type: ignore[no-any-return]
+    parts = np.empty((*result.shape, 2), result.real.dtype)
+    parts[..., 0], parts[..., 1] = result.real, result.imag
+    return parts
+
+
+def _complex_view(x: np.ndarray) -> np.ndarray:
+    kind = np.complex64 if x.dtype == np.float32 else np.complex128
+    return np.ascontiguousarray(x).view(kind)[..., 0]
+
+
+EXTERNS: dict[str, Callable[..., Any]] = {"argsort": argsort, "searchsorted": searchsorted,
+                                          "packed": packed}
 _HOMES = {"linalg": ("linear", "spectral")}  # modules that add routines, by the name's first part
 
 

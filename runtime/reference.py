@@ -90,6 +90,8 @@ def _store(dtype: DType, array: np.ndarray) -> np.ndarray:
 
 
 def _accumulator(dtype: DType) -> np.dtype:
+    if dtype.is_complex:
+        return np.dtype(np.complex128)
     return np.dtype(np.float64) if dtype.is_float else dtype.numpy
 
 
@@ -123,7 +125,9 @@ def _iota(n: Node) -> Any:
 def _cast(n: Node, x: np.ndarray) -> Any:
     """As astype; a float beyond an integer type's range gives the nearest end, NaN gives 0."""
     if n.dtype.compute is not n.dtype:
-        return x
+        return x.real
+    if x.dtype.kind == "c" and n.dtype.kind not in "bc":
+        x = x.real
     if x.dtype.kind == "f" and n.dtype.kind in "iu":
         ends = np.iinfo(n.dtype.numpy)
         inside = (x > ends.min) & (x < ends.max)
@@ -140,7 +144,7 @@ def _bitcast(n: Node, x: np.ndarray) -> Any:
 
 def _pow(n: Node, base: np.ndarray, exponent: np.ndarray) -> Any:
     """Integers to a negative power are 1/x rounded to zero, and 0 for base 0, as in division."""
-    if n.dtype.is_float:
+    if n.dtype.is_inexact:
         return np.power(base, exponent)
     if n.dtype.kind != "i":
         return np.power(base, exponent).astype(n.dtype.numpy)

@@ -272,6 +272,9 @@ class Lowering:
         kind = scalar.memory(dtype, self.lanes)
         if stride == 1:
             raw = _contiguous(b, base, at.v, kind, on, self.alignment(dtype))
+        elif (stride == 2 and n.shape[-1:] == (2,) and mask is None and _even(flat)
+              and (self.mask is None or self.active)):
+            raw = self._one_of_pairs(n, base, flat, kind, level)
         elif (stride is not None and 1 < stride <= STRIDED and mask is None
               and (self.mask is None or self.active)):
             raw = self._strided_load(b, base, at.v, kind, stride)
@@ -296,6 +299,25 @@ class Lowering:
         on = lane_mask(span.lanes, range((active - 1) * stride + 1))
         raw = masked_load(b, span, address, on, kind.bits // 8)
         return b.shuffle(raw, raw, [i * stride for i in range(self.lanes)])
+
+    def _one_of_pairs(self, n: Node, base: Value, flat: ix.Index, kind: Type, level: int) -> Value:
+        """The first or second elements of pairs, as the parts of complex numbers: one load of whole
+        pairs serves both."""
+        b, which = self.at(level), flat.const % 2
+        whole = flat + -which
+        key = ("pairs", n, whole)
+        found = self.memo.get(key)
+        if found is None:
+            span = kind.with_lanes(self.lanes * 2)
+            address = b.gep(base, kind.with_lanes(1), self.index(whole).v)
+            if self.active:
+                on = lane_mask(span.lanes, range(self.active * 2))
+                found = Val(masked_load(b, span, address, on, kind.bits // 8), level)
+            else:
+                found = Val(b.load(span, address, kind.bits // 8), level)
+            self.memo[key] = found
+        lanes = [2 * i + which for i in range(self.lanes)]
+        return b.shuffle(found.v, found.v, lanes)
 
     def _strided_store(self, b: Block, base: Value, at: Value, raw: Value, stride: int) -> None:
         """Lanes spread apart, then one masked store."""
@@ -333,6 +355,29 @@ class Lowering:
         kind = scalar.memory(dtype)
         raw = b.load(kind, b.gep(base, kind, at.v), dtype.itemsize)
         return Val(scalar.from_memory(b, dtype, raw), level)
+
+    def store_all(self, items: list[tuple[int, DType, ix.Index, Val]]) -> None:
+        """Writes values at their positions; two that alternate in memory in one go."""
+        while items:
+            (slot, dtype, flat, v), *rest = items
+            if (rest and rest[0][0] == slot and rest[0][2] == flat + 1 and self.varies(flat)
+                    and self.stride(flat) == 2 and (self.mask is None or self.active)):
+                self._store_pairs(slot, dtype, flat, v, rest.pop(0)[3])
+            else:
+                self.store(slot, dtype, flat, v)
+            items = rest
+
+    def _store_pairs(self, slot: int, dtype: DType, flat: ix.Index, first: Val, second: Val
+                     ) -> None:
+        base, block = self.pointer(slot), self.heads[-1]
+        a, b = (scalar.to_memory(block, dtype, self.wide(v)) for v in (first, second))
+        both = block.shuffle(a, b, [i // 2 + i % 2 * self.lanes for i in range(2 * self.lanes)])
+        address = block.gep(base, both.type.with_lanes(1), self.index(flat).v)
+        if self.active:
+            on = lane_mask(both.type.lanes, range(self.active * 2))
+            _masked_store(block, both, address, on, dtype.itemsize)
+        else:
+            block.store(both, address, dtype.itemsize)
 
     def store(self, slot: int, dtype: DType, flat: ix.Index, v: Val) -> None:
         """Writes v at position `flat` of a slot, in the innermost open loop body."""
@@ -452,6 +497,11 @@ class Lowering:
         b.store(const(I64, code), status, 8)
         b.branch(go)
         b.label(go)
+
+
+def _even(flat: ix.Index) -> bool:
+    """Is the position's parity that of its constant?"""
+    return all(k % 2 == 0 for _, k in flat.terms)
 
 
 def lane_mask(lanes: int, on: range) -> Value:

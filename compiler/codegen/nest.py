@@ -599,9 +599,9 @@ class Writer:
         for s in stores:
             indices = value_indices(s.value, nest.shape, nest.space, nest.kept, self.k.axes)
             ready.append((s, indices, self.low.value(s.value, indices)))
-        for s, indices, v in ready:
-            place = self.low.layout.slots[s.home]
-            self.low.store(place, s.home.dtype, home_index(s, indices), v)
+        slots = self.low.layout.slots
+        self.low.store_all([(slots[s.home], s.home.dtype, home_index(s, indices), v)
+                            for s, indices, v in ready])
 
     def reduce(self, b: Block, phase: Phase) -> None:
         """One walk along the reduced axes: accumulates, and stores what is ready."""

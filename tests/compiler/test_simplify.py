@@ -521,7 +521,7 @@ def test_gather_keeps_its_bounds() -> None:
 def test_holds_is_exact() -> None:
     for wide in dt.DTYPES:
         for narrow in dt.DTYPES:
-            if dt.bfloat16 in (wide, narrow):
+            if dt.bfloat16 in (wide, narrow) or wide.is_complex or narrow.is_complex:
                 continue
             expected = np.can_cast(narrow.numpy, wide.numpy) and not (
                 narrow.itemsize == 8 and narrow.is_integer and wide.is_float)

@@ -71,7 +71,7 @@ def _rule(derivative: Derivative) -> Callable[[Node, Node], tuple[Node | None, .
     must never be computed, however large the graph grows."""
     def rule(n: Node, g: Node) -> tuple[Node | None, ...]:
         with enable_grad(), _unwatched():
-            operands = [result(s, s.dtype.is_float) for s in n.src]
+            operands = [result(s, s.dtype.is_inexact) for s in n.src]
             found = derivative(n.arg[1], operands, result(n, True), result(g, True))
             return tuple([None if t is None else read(t) for t in found])
     return rule

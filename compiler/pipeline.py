@@ -24,6 +24,7 @@ from flambeau.compiler.planes import memory_form, split_complex
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
+from flambeau.compiler.thin import thin_products
 
 # -- the passes ------------------------------------------------------------------------------------
 
@@ -60,7 +61,9 @@ def _spread(x: Node, g: Any, spatial: list[int]) -> Node:
     return nd.slice_(x, starts, (*x.shape[:2], *spatial), (1,) * len(x.shape))
 
 
-PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
+Pass = tuple[str, Callable[[list[Node]], list[Node]]]
+
+PASSES: list[Pass] = [
     ("split_complex", split_complex),  # what follows knows real numbers only
     ("drop_empty", drop_empty),  # no kernel then walks an empty axis
     ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
@@ -73,17 +76,29 @@ PASSES: list[tuple[str, Callable[[list[Node]], list[Node]]]] = [
 ]
 
 
-GPU_PASSES = PASSES
+def _for_gpu() -> list[Pass]:
+    made = dict(PASSES)
+    made["turn_products"] = lambda roots: thin_products(fuse.turn_products(roots))
+    made["inside_loops"] = lambda roots: inside_loops(roots, _gpu_body_passes)
+    return list(made.items())
+
+
+GPU_PASSES = _for_gpu()  # thin products are loop nests there
+
 
 def _body_passes(roots: list[Node]) -> list[Node]:
     return own_homes(graph_passes(roots))
 
 
+def _gpu_body_passes(roots: list[Node]) -> list[Node]:
+    return own_homes(graph_passes(roots, passes=GPU_PASSES))
+
+
 def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None,
-                 target: Target | None = None) -> list[Node]:
-    """Runs the graph passes, with checks and dumps between them."""
+                 passes: list[Pass] | None = None) -> list[Node]:
+    """Runs the graph passes (PASSES unless given), with checks and dumps between them."""
     skip = set(config.skip.split(",")) if config.skip else set()
-    for name, step in GPU_PASSES if target is not None and target.kind == "cuda" else PASSES:
+    for name, step in passes or PASSES:
         if name in skip:
             continue
         start = time.perf_counter()
@@ -164,7 +179,7 @@ def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
     if config.check:
         check(request.roots, "as asked")
     roots, params, scalars = parametrise(request)
-    roots = own_homes(graph_passes(roots, times, target))
+    roots = own_homes(graph_passes(roots, times, GPU_PASSES))
     start = time.perf_counter()
     kernels = fuse.fuse([r for r in roots if r.size])
     times.append(("fuse", time.perf_counter() - start))

@@ -6,6 +6,8 @@ translates between it and the graph.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from flambeau.compiler.codegen import contract, scalar
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen.emit import I64, Block, Module, Value, const
@@ -48,7 +50,11 @@ class Dense:
             left, right = right, left  # weights are the row operand, the image the column operand
         self.a, self.b = Strided(left, stored), Strided(right, stored)
         self.axes = self._dot() if self.node.op == "dot" else self._conv()
-        self.plan = contract.plan(self.axes, target)
+
+    @cached_property
+    def plan(self) -> contract.Plan:
+        """How a CPU runs it."""
+        return contract.plan(self.axes, self.target)
 
     def _dot(self) -> contract.Contraction:
         (sab, sam, sak), (sbb, sbk, sbn) = self.a.strides, self.b.strides
@@ -92,15 +98,15 @@ class Dense:
             made.inline = self.k.computed
             low.append(made)
             place = made.pointer(scratch) if scratch is not None else None
-            return self._operand(made, self.a), self._operand(made, self.b), place
+            return self.operand(made, self.a), self.operand(made, self.b), place
 
         def store(block: Block, batch: list[Value], m: list[Value], n: list[Value], acc: Value,
                   mask: Value | None) -> None:
-            self._store(low[-1], block, batch, m, n, acc, mask)
+            self.store(low[-1], block, batch, m, n, acc, mask)
 
         return contract.generate(self.plan, module, symbol, operands, store)
 
-    def _operand(self, low: Lowering, s: Strided) -> contract.Operand:
+    def operand(self, low: Lowering, s: Strided) -> contract.Operand:
         base = low.pointer(self.layout.slots[s.node])
         kind = scalar.memory(s.node.dtype)
         if s.offset:
@@ -119,7 +125,7 @@ class Dense:
         want = scalar.register(dtype)
         return acc if acc.type.bits == want.bits else block.convert("trunc", acc, want.scalar)
 
-    def _store(self, low: Lowering, block: Block, batch: list[Value], m: list[Value],
+    def store(self, low: Lowering, block: Block, batch: list[Value], m: list[Value],
                n: list[Value], acc: Value, mask: Value | None) -> None:
         """The epilogue: every stored value at this tile, then the writes."""
         lanes = acc.type.lanes
@@ -128,9 +134,8 @@ class Dense:
         if self.node.op == "dot":
             values = [batch[0], m[0], n[0]]
         else:
-            channel = block.op("add nsw", block.op("mul nsw", batch[0],
-                                                   const(I64, out[1] // self.node.arg.groups)),
-                               m[0])
+            per = const(m[0].type, out[1] // self.node.arg.groups)
+            channel = block.op("add nsw", block.op("mul nsw", batch[0], per), m[0])
             values = [n[0], channel, *n[1:]]
         result = self._result(block, acc)
         low.open(0, block)

@@ -7,7 +7,8 @@ repeated list of steps for a rolled loop.
 
 from __future__ import annotations
 
-from flambeau.compiler.codegen import gpu_nest
+from flambeau.compiler.codegen import gpu_dense, gpu_nest, gpu_scatter
+from flambeau.compiler.codegen.dense import Dense
 from flambeau.compiler.codegen.emit import I8, I32, Module, const
 from flambeau.compiler.codegen.gpu_kernel import BLOCK, GpuFunction, Grid, Scene
 from flambeau.compiler.codegen.lower import Layout
@@ -15,7 +16,7 @@ from flambeau.compiler.codegen.nest import Loop
 from flambeau.compiler.codegen.placing import Placer, Rolled, idle
 from flambeau.compiler.codegen.program import describe, kernel_name
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
-from flambeau.compiler.launch import Copy, Host, Launch, Repeat, Step
+from flambeau.compiler.launch import Copy, Fill, Host, Launch, Repeat, Step
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
 
@@ -28,10 +29,16 @@ class GpuAssembler(Placer):
         self.module, self.target = module, target
         self.reports: list[KernelReport] = []
         self.rough: set[int] = set()
+        self.dense: dict[Kernel, Dense] = {}
         self.names: dict[str, int] = {}
         self.steps: list[Step] = []
 
     def scratch_of(self, k: Kernel) -> int:
+        if k.kind == "contract" and not idle(k):
+            self.dense[k] = Dense(k, self.layout, self.target)
+            return gpu_dense.plan(self.dense[k].axes, self.target).scratch_bytes
+        if k.kind == "scatter":
+            return gpu_scatter.scratch_bytes(k.stores[0].home, self.target)
         if k.kind == "loop":
             rolled = self.rolled[k] = Rolled(self, k)
             self.rough |= set(self._moving(rolled))
@@ -78,7 +85,16 @@ class GpuAssembler(Placer):
             self.steps.append(self.repeat(self.rolled[k], scratch))
         elif not idle(k):
             symbol = self.symbol(k)
-            grids = WRITERS[k.kind](self.scene(guarded), k, symbol)
+            scene = self.scene(guarded)
+            if k.kind == "contract":
+                grids = gpu_dense.generate(scene, k, symbol, self.dense[k], scratch)
+            elif k.kind == "scatter":
+                if scratch is not None:
+                    nbytes = gpu_scatter.scratch_bytes(k.stores[0].home, self.target)
+                    self.steps.append(Fill(scratch, nbytes, 255))
+                grids = gpu_scatter.generate(scene, k, symbol, scratch)
+            else:
+                grids = [gpu_nest.generate(scene, k, symbol)]
             for grid in grids:
                 self.launch(grid)
             self.report(k, symbol, max(g.blocks for g in grids))
@@ -101,7 +117,12 @@ class GpuAssembler(Placer):
         return base if count == 1 else f"{base}_{count}"
 
     def report(self, k: Kernel, symbol: str, blocks: int) -> None:
-        self.reports.append(describe(k, symbol, blocks, None, set(self.layout.slots)))
+        made = describe(k, symbol, blocks, None, set(self.layout.slots))
+        if k in self.dense:
+            p = gpu_dense.plan(self.dense[k].axes, self.target)
+            made.flops += p.contraction.flops
+            made.detail = f"{p.description}; fused: {made.detail}"
+        self.reports.append(made)
 
     # -- rolled loops ----------------------------------------------------------------------------
     def repeat(self, rolled: Rolled, scratch: int | None) -> Repeat:
@@ -152,9 +173,3 @@ def copy_kernel(scene: Scene, symbol: str, to: int, source: int, nbytes: int) ->
     loop.finish([])
     return made.finish(blocks)
 
-
-WRITERS = {
-    "map": lambda *a: [gpu_nest.generate(*a)],
-    "rows": lambda *a: [gpu_nest.generate(*a)],
-    "scan": lambda *a: [gpu_nest.generate(*a)],
-}

@@ -38,7 +38,7 @@ from flambeau.compiler.codegen.nest import Accumulator, Loop, Nest, Phase, home_
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.target import Target
 
-KEPT = 8  # elements of a row that a thread keeps in registers
+KEPT = 16  # elements of a row that a thread keeps in registers
 CROWD = 512  # threads a multiprocessor wants before it is worth giving each more to do
 SCAN_SERIAL = 64  # rows no longer than this are scanned by one thread
 
@@ -105,10 +105,8 @@ def choose_team(nest: Nest, rows: int, length: int, target: Target) -> Team:
     crowd = target.processors * CROWD
     if _in_columns(nest):
         return Team(1) if rows >= crowd or length < 16 else Team(BLOCK // WARP, True)
-    size = power_of_two(-(-length // 4))
-    if size > WARP:
-        size = WARP if length <= 512 or (length <= 2048 and rows * WARP >= crowd) else BLOCK
-    return Team(size)
+    size = power_of_two(-(-length // 8))
+    return Team(min(BLOCK, max(size, min(WARP, 2 * size))))
 
 
 def _lanes(scene: Scene, k: Kernel, nest: Nest, rows: int, length: int, team: Team) -> int:
@@ -238,7 +236,7 @@ class _Rows(_Shared):
         accumulators = [Accumulator(n, low, folds) for n in phase.reductions]
         state = [v for a in accumulators for v in a.start()]
         steps = -(-self.length // self.team.size)
-        if steps <= (KEPT if len(self.nest.phases) > 1 else 4):
+        if steps * self.nest.lanes <= KEPT:
             for j in range(steps):
                 state = self.kept_step(b, j, phase, accumulators, state)
         else:

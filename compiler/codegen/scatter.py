@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen import scalar
-from flambeau.compiler.codegen.emit import I64, PTR, Function, Module, const
+from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Value, const
 from flambeau.compiler.codegen.lower import Layout, Lowering, Val
 from flambeau.compiler.codegen.nest import Loop, attributes
 from flambeau.compiler.kernel import Kernel
@@ -35,7 +35,7 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
         low.vars[v] = loop.var
         low.open(v.level, loop.body)
         block = loop.body
-    _element(low, n, tuple(map(ix.of, variables)))
+    element(low, n, tuple(map(ix.of, variables)))
     for loop in reversed(loops):
         loop.finish([])
     fn.ret(fn.entry)
@@ -43,20 +43,36 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
     return symbol, 1
 
 
-def _element(low: Lowering, n: Node, indices: tuple[ix.Index, ...]) -> None:
-    value, where = n.src[1], n.src[2:]
-    rank = len(where[0].shape)
-    leading = []
-    for axis, w in enumerate(where):
-        at = low.checked(n, low.value(w, indices[:rank]), n.shape[axis], None)
-        leading.append(low.dynamic(at, n.shape[axis]))
-    flat = ix.flatten((*leading, *indices[rank:]), n.shape)
-    v = low.value(value, indices)
+def element(low: Lowering, n: Node, indices: tuple[ix.Index, ...]) -> None:
+    """Combines the value's element `indices` into its place."""
+    flat = place(low, n, indices)
+    v = low.value(n.src[1], indices)
     if n.arg != "set":
         b = low.heads[-1]
         kind = scalar.memory(n.dtype)
         address = b.gep(low.pointer(low.layout.slots[n]), kind, low.index(flat).v)
         old = scalar.from_memory(b, n.dtype, b.load(kind, address, n.dtype.itemsize))
-        joined = scalar.EMIT[_JOIN[n.arg]](b, n, old, v.v)
-        v = Val(joined, len(low.heads) - 2)
+        v = Val(join(b, n, old, v.v), len(low.heads) - 2)
     low.store(low.layout.slots[n], n.dtype, flat, v)
+
+
+def place(low: Lowering, n: Node, indices: tuple[ix.Index, ...]) -> ix.Index:
+    """Where in the home the value's element `indices` goes; checks the indices that are read."""
+    rank = len(n.src[2].shape)
+    return ix.flatten((*leading(low, n, indices), *indices[rank:]), n.shape)
+
+
+def leading(low: Lowering, n: Node, indices: tuple[ix.Index, ...]) -> tuple[ix.Index, ...]:
+    """The indices that are read, checked, along the axes that they index."""
+    where = n.src[2:]
+    rank = len(where[0].shape)
+    found = []
+    for axis, w in enumerate(where):
+        at = low.checked(n, low.value(w, indices[:rank]), n.shape[axis], None)
+        found.append(low.dynamic(at, n.shape[axis]))
+    return tuple(found)
+
+
+def join(b: Block, n: Node, old: Value, v: Value) -> Value:
+    """What a place holds after one more value."""
+    return scalar.EMIT[_JOIN[n.arg]](b, n, old, v)

@@ -61,14 +61,7 @@ def test_elementwise_and_reductions(sm: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sm", [75, 90])
 def test_random_programs(sm: int, tmp_path: Path) -> None:
-    assembled = 0
     for seed in range(12):
         programs = Programs(seed)
         roots = programs.graph(6)
-        try:
-            ptx = ptx_of(roots, sm)
-        except KeyError:  # a contraction or scatter: not written yet
-            continue
-        assemble(ptx, sm, tmp_path)
-        assembled += 1
-    assert assembled >= 6
+        assemble(ptx_of(roots, sm), sm, tmp_path)

@@ -504,7 +504,16 @@ def _conv_weight(n: Node, g: Node) -> Node:
 # -- the tables --------------------------------------------------------------------------------
 
 
-EXTERN_RULES: dict[str, Rule] = {}  # by routine name: linear algebra registers its own
+def _sorted(n: Node, g: Node) -> Cotangents:
+    """To the elements that the values came from."""
+    x, axis = n.src[0], n.arg[1][0]
+    order = N.node("extern", dt.int64, x.shape, (x,), ("argsort", n.arg[1]))
+    places = tuple(order if a == axis else N.node("iota", dt.int64, x.shape, (), a)
+                   for a in range(len(x.shape)))
+    return (_scatter_node(like(x, 0), g, places, "set"),)
+
+
+EXTERN_RULES: dict[str, Rule] = {"sort": _sorted}  # by routine name: others register their own
 
 
 def _extern(n: Node, g: Node) -> Cotangents:

@@ -17,7 +17,6 @@ from .tensor import (
     Tensor,
     as_dtype,
     assign,
-    check_shape,
     check_writable,
     derive,
     read,
@@ -176,47 +175,3 @@ def map_(self: Tensor, other: Any, function: Callable[[Any, Any], Any]) -> Tenso
         if found is not None:
             flat[i] = found
     return copy_(self, array)
-
-
-def set_(self: Tensor, source: Tensor) -> Tensor:
-    """Becomes a view of source's storage, with its shape and dtype. Torch7 set."""
-    if not isinstance(source, Tensor):
-        raise TypeError(f"set_: expected a tensor, got {type(source).__name__}")
-    self._storage, self._view = source._storage, source._view
-    self.dtype, self.shape = source.dtype, source.shape
-    return self
-
-
-def resize_(self: Tensor, *shape: Any) -> Tensor:
-    """Becomes a contiguous tensor of that shape, elements kept in order, zeros behind them.
-
-    Torch7 resize. Other views of the storage keep the old one when the size changes.
-    """
-    wanted = check_shape("resize_", shape)
-    check_writable("resize_", self)
-    n = read(self)
-    flat = N.reshape(n, (n.size,))
-    size = 1
-    for extent in wanted:
-        size *= extent
-    if size <= n.size:
-        flat = N.slice_(flat, (0,), (size,), (1,))
-    else:
-        flat = N.pad(flat, (0,), (size,))
-    return set_(self, derive(N.reshape(flat, wanted), self))
-
-
-def resize_as_(self: Tensor, other: Tensor) -> Tensor:
-    """`resize_` to other's shape. Torch7 resizeAs."""
-    return self if self.shape == other.shape else resize_(self, other.shape)
-
-
-def is_set_to(self: Tensor, other: Tensor) -> bool:
-    """Same storage, offset, shape and strides? Torch7 isSetTo."""
-    return (self._storage is other._storage and self.shape == other.shape
-            and self._layout() == other._layout())
-
-
-def is_same_size(self: Tensor, other: Tensor) -> bool:
-    """Same shape? Torch7 isSameSizeAs."""
-    return self.shape == other.shape

@@ -171,29 +171,6 @@ def _transposed(w: Tensor, groups: int) -> Tensor:
     return flipped.reshape(groups * o, c // groups, *kernel)  # type: ignore[no-any-return]
 
 
-def conv2(x: Any, kernel: Any, mode: str = "V") -> Tensor:
-    """True convolution (flipped kernel) of 2-d x with 2-d kernel, 'V' valid or 'F' full; 3-d with
-    3-d plane by plane; 3-d with 4-d (out, in, kh, kw) summed over planes. Torch7 conv2."""
-    k = as_tensor("conv2", kernel)
-    return xcorr2(x, k.flip((-2, -1)), mode)
-
-
-def xcorr2(x: Any, kernel: Any, mode: str = "V") -> Tensor:
-    """`conv2` without flipping the kernel. Torch7 xcorr2."""
-    t, k = as_tensor("xcorr2", x), as_tensor("xcorr2", kernel)
-    if mode not in ("V", "F"):
-        raise ValueError(f"xcorr2: expected mode 'V' or 'F', got {mode!r}")
-    padding = (0, 0) if mode == "V" else (k.shape[-2] - 1, k.shape[-1] - 1)
-    if (t.ndim, k.ndim) == (2, 2):
-        return convnd(t[None], k[None, None], None, 1, padding)[0]
-    if (t.ndim, k.ndim) == (3, 3):
-        return convnd(t, k.unsqueeze(1), None, 1, padding, 1, t.shape[0])
-    if (t.ndim, k.ndim) == (3, 4):
-        return convnd(t, k, None, 1, padding)
-    raise ValueError(f"xcorr2: expected ranks (2, 2), (3, 3) or (3, 4), got shapes {t.shape} and "
-                     f"{k.shape}")
-
-
 # -- pooling -------------------------------------------------------------------------------------
 
 

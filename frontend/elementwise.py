@@ -346,7 +346,7 @@ remainder = _arithmetic("mod", "x - other * floor(x / other), with the divisor's
 fmod = _arithmetic("fmod", "Remainder with the dividend's sign. | NumPy and Torch7 fmod")
 maximum = _arithmetic("maximum", "The larger; NaN wins. | NumPy maximum, Torch7 cmax")
 minimum = _arithmetic("minimum", "The smaller; NaN wins. | NumPy minimum, Torch7 cmin")
-div = _float2("div", "x / other. | NumPy true_divide, Torch7 div and cdiv")
+_true_divide = _float2("div", "x / other. | NumPy true_divide")
 atan2 = _float2("atan2", "The angle of (other, x). | NumPy arctan2, Torch7 atan2")
 hypot = _float2("hypot", "sqrt(x*x + other*other), without overflow. | NumPy hypot")
 logaddexp = _float2("logaddexp", "log(exp(x) + exp(other)), without overflow. | NumPy logaddexp")
@@ -387,6 +387,27 @@ def sub(x: Any, other: Any, *, alpha: Any = 1, out: Tensor | None = None) -> Ten
     """
     return _plain_sub(x, other if type(alpha) is int and alpha == 1 else mul(other, alpha),
                       out=out)
+
+
+def div(x: Any, other: Any, *, rounding_mode: str | None = None, out: Tensor | None = None
+        ) -> Tensor:
+    """x / other; integers become the default dtype. rounding_mode "floor" is `floor_divide`,
+    "trunc" rounds towards 0 and keeps integers (there a divisor 0 gives 0). Operands broadcast.
+
+    NumPy true_divide, Torch7 div and cdiv (for integers: "trunc"). out: a tensor that receives the
+    result.
+    """
+    if rounding_mode is None:
+        return _true_divide(x, other, out=out)
+    if rounding_mode == "floor":
+        return floor_divide(x, other, out=out)
+    if rounding_mode != "trunc":
+        raise ValueError("div: expected rounding_mode None, 'floor' or 'trunc', got "
+                         f"{rounding_mode!r}")
+    if common_dtype("div", (coerce("div", x), coerce("div", other))).is_float:
+        return into("div", trunc(_true_divide(x, other)), out)
+    # x less its remainder with x's own sign divides exactly
+    return into("div", floor_divide(sub(x, fmod(x, other)), other), out)
 
 
 def pow(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:

@@ -21,8 +21,11 @@ from .conversion import (
     bitcast
 )
 from .convolution import (
-    Pooled, avg_pool, avg_pool1d, avg_pool2d, avg_pool3d, conv1d, conv2, conv2d, conv3d,
-    conv_transpose, convnd, max_pool, max_pool1d, max_pool2d, max_pool3d, xcorr2
+    Pooled, avg_pool, avg_pool1d, avg_pool2d, avg_pool3d, conv1d, conv2d, conv3d,
+    conv_transpose, convnd, max_pool, max_pool1d, max_pool2d, max_pool3d
+)
+from .correlation import (
+    conv2, conv3, convolve, correlate, xcorr2, xcorr3
 )
 from .creation import (
     arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, indices, iota_like,
@@ -37,7 +40,7 @@ from .elementwise import (
     signbit, sin, sinh, softplus, sqrt, sub, tan, tanh, trunc, where
 )
 from .indexing import (
-    argwhere, bincount, flatnonzero, gather, index_add, index_copy, index_fill, index_select,
+    argwhere, flatnonzero, gather, index_add, index_copy, index_fill, index_select,
     ix_, masked_fill, masked_scatter, masked_select, nonzero, one_hot, scatter, scatter_add,
     take, take_along_axis
 )
@@ -65,20 +68,30 @@ from .reductions import (
     cumprod, cumsum, dist, log_softmax, logsumexp, max, mean, min, nanmax, nanmean, nanmin,
     nanprod, nansum, norm, prod, ptp, softmax, softmin, std, sum, var, var_mean
 )
+from .scanning import (
+    cumulative_trapezoid, diff, ediff1d, logcumsumexp, trapezoid
+)
+from .sets import (
+    bhistc, bincount, bucketize, histc, histogram, histogram_bin_edges, isin, searchsorted,
+    unique, unique_all, unique_consecutive, unique_counts, unique_inverse, unique_values
+)
+from .sharing import (
+    as_strided, map_storage
+)
 from .sorting import (
-    Sorted, argsort, bucketize, histc, kthvalue, median, mode, quantile, searchsorted, sort,
-    topk, unique
+    Sorted, argpartition, argsort, kthvalue, median, mode, msort, nanmedian, nanquantile,
+    partition, percentile, quantile, sort, topk
 )
 
 __all__ = [  # noqa: RUF022
-    "Draw", "Extreme", "Generator", "Pooled", "Seed", "Sorted", "abs", "acos", "acosh", "add",
+    "Draw", "Extreme", "Generator", "Pooled", "Seed", "abs", "acos", "acosh", "add",
     "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr", "adjoint", "all", "allclose", "amax",
-    "amin", "aminmax", "angle", "any", "arange", "argmax", "argmin", "argsort", "argwhere",
+    "amin", "aminmax", "angle", "any", "arange", "argmax", "argmin", "argwhere",
     "array_equal", "array_split", "asarray", "asin", "asinh", "atan", "atan2", "atanh",
     "atleast_1d", "atleast_2d", "avg_pool", "avg_pool1d", "avg_pool2d", "avg_pool3d", "baddbmm",
-    "bernoulli", "bincount", "bitcast", "bitwise_and", "bitwise_or", "bitwise_xor", "bmm",
-    "broadcast_tensors", "broadcast_to", "bucketize", "cbrt", "cdist", "ceil", "chunk", "clamp",
-    "clamp_max", "clamp_min", "clone", "complex", "concatenate", "conj", "conv1d", "conv2",
+    "bernoulli", "bitcast", "bitwise_and", "bitwise_or", "bitwise_xor", "bmm",
+    "broadcast_tensors", "broadcast_to", "cbrt", "cdist", "ceil", "chunk", "clamp",
+    "clamp_max", "clamp_min", "clone", "complex", "concatenate", "conj", "conv1d",
     "conv2d", "conv3d", "conv_transpose", "convnd", "copysign", "cos", "cosh", "count_nonzero",
     "cross", "cummax", "cummin", "cumprod", "cumsum", "default_generator", "deg2rad", "diag",
     "diag_embed", "diagonal", "digamma", "dist", "div", "dot", "dropout", "dropout_mask", "dstack",
@@ -86,25 +99,35 @@ __all__ = [  # noqa: RUF022
     "expand", "expand_dims", "expm1", "exponential", "eye", "flatnonzero", "flatten", "flip",
     "fliplr", "flipud", "floor", "floor_divide", "fmod", "frac", "from_numpy", "full", "full_like",
     "gather", "ge", "gelu", "ger", "get_rng_state", "gt", "hard_sigmoid", "hard_swish", "hard_tanh",
-    "hardshrink", "heaviside", "histc", "hstack", "hypot", "imag", "index_add", "index_copy",
+    "hardshrink", "heaviside", "hstack", "hypot", "imag", "index_add", "index_copy",
     "index_fill", "index_select", "indices", "initial_seed", "inner", "invert", "iota_like",
     "is_complex", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "ix_", "kron",
-    "kthvalue", "le", "leaky_relu", "left_shift", "lerp", "lgamma", "linspace", "log", "log10",
+    "le", "leaky_relu", "left_shift", "lerp", "lgamma", "linspace", "log", "log10",
     "log1p", "log2", "log_sigmoid", "log_softmax", "logaddexp", "logical_and", "logical_not",
     "logical_or", "logical_xor", "logit", "logspace", "logsumexp", "lt", "manual_seed",
     "masked_fill", "masked_scatter", "masked_select", "match", "matmul", "matrix_transpose", "max",
-    "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean", "median", "meshgrid",
-    "min", "minimum", "mish", "mm", "mode", "moveaxis", "mul", "multinomial", "mv", "nan_to_num",
+    "max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "maximum", "mean", "meshgrid",
+    "min", "minimum", "mish", "mm", "moveaxis", "mul", "multinomial", "mv", "nan_to_num",
     "nanmax", "nanmean", "nanmin", "nanprod", "nansum", "narrow", "ne", "neg", "nonzero", "norm",
     "normal", "one_hot", "ones", "ones_like", "outer", "pad", "permute", "polar", "positive", "pow",
-    "prod", "ptp", "quantile", "rad2deg", "rand", "rand_like", "randint", "randn", "randn_like",
+    "prod", "ptp", "rad2deg", "rand", "rand_like", "randint", "randn", "randn_like",
     "randperm", "range_", "ravel", "real", "reciprocal", "relu", "relu6", "remainder", "renorm",
     "repeat", "repeat_interleave", "reshape", "right_shift", "roll", "rot90", "round", "rsqrt",
-    "scatter", "scatter_add", "searchsorted", "seed", "select", "selu", "set_rng_state", "shuffle",
+    "scatter", "scatter_add", "seed", "select", "selu", "set_rng_state", "shuffle",
     "sigmoid", "sign", "signbit", "silu", "sin", "sinc", "sinh", "softmax", "softmin", "softplus",
-    "softshrink", "softsign", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
+    "softshrink", "softsign", "split", "sqrt", "square", "squeeze", "stack", "std", "sub",
     "sum", "swapaxes", "t", "take", "take_along_axis", "tan", "tanh", "tanhshrink", "tensor",
-    "tensordot", "threshold", "tile", "topk", "trace", "transpose", "tri", "tril", "triu", "trunc",
-    "unbind", "unflatten", "unfold", "uniform", "unique", "unsqueeze", "var", "var_mean", "vdot",
-    "view_as_complex", "view_as_real", "vstack", "where", "xcorr2", "xlogy", "zeros", "zeros_like",
+    "tensordot", "threshold", "tile", "trace", "transpose", "tri", "tril", "triu", "trunc",
+    "unbind", "unflatten", "unfold", "uniform", "unsqueeze", "var", "var_mean", "vdot",
+    "view_as_complex", "view_as_real", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]
+
+# the families that Torch7 called by these names, each in a line of its own
+__all__ += ["conv2", "conv3", "convolve", "correlate", "xcorr2", "xcorr3"]
+__all__ += ["cumulative_trapezoid", "diff", "ediff1d", "logcumsumexp", "trapezoid"]
+__all__ += ["bhistc", "bincount", "bucketize", "histc", "histogram", "histogram_bin_edges", "isin",
+            "searchsorted", "unique", "unique_all", "unique_consecutive", "unique_counts",
+            "unique_inverse", "unique_values"]
+__all__ += ["Sorted", "argpartition", "argsort", "kthvalue", "median", "mode", "msort", "nanmedian",
+            "nanquantile", "partition", "percentile", "quantile", "sort", "topk"]
+__all__ += ["as_strided", "map_storage"]

@@ -552,18 +552,6 @@ def one_hot(x: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
     return made.to(dt.int64 if dtype is None else dtype)  # type: ignore[no-any-return]
 
 
-def bincount(x: Any, minlength: int = 0) -> Tensor:
-    """How often each integer 0, 1, ... occurs in x; forces their largest. NumPy bincount."""
-    t = reshape(as_tensor("bincount", x), -1)
-    if not t.dtype.is_integer:
-        raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
-    if t.numpy().min(initial=0) < 0:
-        raise ValueError(f"bincount: expected integers of 0 or more, got {t.numpy().min()}")
-    size = max(minlength, int(t.numpy().max(initial=-1)) + 1)
-    zeros = result(constant(dt.int64, 0, (size,)))
-    return index_add(zeros, 0, t, result(constant(dt.int64, 1, t.shape)))  # type: ignore[no-any-return]
-
-
 def ix_(*vectors: Any) -> tuple[Tensor, ...]:
     """Vectors shaped so that x[ix_(a, b)] is the grid of their indices. NumPy ix_."""
     count = len(vectors)

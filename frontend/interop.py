@@ -22,6 +22,7 @@ from . import (
     movement,
     products,
     reductions,
+    sets,
     sorting,
 )
 from . import elementwise as e
@@ -115,8 +116,8 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.diag: products.diag, np.tril: products.tril, np.triu: products.triu,
     np.diagonal: movement.diagonal, np.sort: _sort_values, np.argsort: sorting.argsort,
     np.take: indexing.take, np.take_along_axis: indexing.take_along_axis,
-    np.nonzero: lambda x: indexing.nonzero(x, as_tuple=True), np.unique: sorting.unique,
-    np.searchsorted: sorting.searchsorted, np.zeros_like: creation.zeros_like,
+    np.nonzero: lambda x: indexing.nonzero(x, as_tuple=True), np.unique: sets.unique,
+    np.searchsorted: sets.searchsorted, np.zeros_like: creation.zeros_like,
     np.ones_like: creation.ones_like, np.full_like: creation.full_like,
     np.empty_like: creation.empty_like, np.nan_to_num: activations.nan_to_num,
     np.count_nonzero: reductions.count_nonzero, np.ptp: reductions.ptp,

@@ -22,6 +22,9 @@ from . import (
     random,
     recording,
     reductions,
+    scanning,
+    sets,
+    sharing,
     sorting,
 )
 from . import elementwise as e
@@ -68,19 +71,23 @@ _FUNCTIONS = (
     joining.tile, joining.repeat, joining.repeat_interleave, joining.roll, joining.pad,
     complexes.angle, complexes.is_complex, complexes.adjoint,
     indexing.nonzero, indexing.masked_select, indexing.take, indexing.index_select,
-    indexing.gather, indexing.take_along_axis, indexing.bincount,
+    indexing.gather, indexing.take_along_axis,
     products.matmul, products.mm, products.bmm, products.mv, products.dot, products.inner,
     products.outer, products.ger, products.trace, products.kron, products.cross, products.diag,
     products.diag_embed, products.tensordot,
     sorting.sort, sorting.argsort, sorting.topk, sorting.kthvalue, sorting.median,
-    sorting.quantile, sorting.mode, sorting.unique, sorting.histc,
+    sorting.nanmedian, sorting.quantile, sorting.nanquantile, sorting.percentile, sorting.mode,
+    sorting.msort, sorting.partition, sorting.argpartition, sets.unique, sets.isin,
+    sets.unique_consecutive, sets.histc, sets.bhistc, sets.bincount,
+    sets.searchsorted, sets.bucketize, scanning.diff, scanning.logcumsumexp,
     random.multinomial,
     random.uniform_, random.normal_, random.bernoulli_, random.random_, random.exponential_,
     random.cauchy_, random.log_normal_, random.geometric_,
     conversion.to, conversion.astype, conversion.type_as, conversion.bitcast, conversion.fill_,
-    conversion.zero_, conversion.copy_, conversion.apply_, conversion.map_, conversion.set_,
-    conversion.cuda, conversion.cpu, conversion.resize_, conversion.resize_as_,
-    conversion.is_set_to, conversion.is_same_size,
+    conversion.zero_, conversion.copy_, conversion.apply_, conversion.map_,
+    conversion.cuda, conversion.cpu,
+    sharing.set_, sharing.resize_, sharing.resize_as_, sharing.is_set_to, sharing.is_same_size,
+    sharing.is_size, sharing.as_strided,
 )
 _ALIASES = {
     "negative": "neg", "absolute": "abs", "true_divide": "div", "divide": "div", "multiply": "mul",
@@ -152,6 +159,7 @@ def install() -> None:
     for name, method in extra.items():
         setattr(Tensor, name, method)
     Storage.__str__ = printing.storage_text  # type: ignore[method-assign,assignment]
+    sharing.install()
     interop.install()
 
 

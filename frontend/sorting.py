@@ -1,11 +1,13 @@
-"""Order: sort, argsort, topk, median, quantile, unique, searchsorted, histc.
+"""Order: sort, argsort, topk, kthvalue, partition, median, quantile, mode.
 
-The order itself is a host routine (`extern` node "argsort"); values are gathered by it, so
-gradients flow to the elements they came from.
+Orders and places are host routines (`extern` nodes, runtime/order.py). Values are gathered at their
+places, so gradients flow to the elements they came from; `sort` has a derivative of its own. All of
+it is lazy: shapes do not depend on values.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +17,8 @@ from flambeau.compiler.node import Node
 
 from .creation import constant, iota, number, tensor
 from .elementwise import floating
-from .movement import narrow, reshape, select, squeeze
-from .recording import accepts_dim, as_tensor, real_only
+from .movement import squeeze
+from .recording import accepts_dim, as_tensor, check_axes, real_only
 from .reductions import reduce_node
 from .tensor import Tensor, check_axis, derive, read
 
@@ -28,12 +30,22 @@ class Sorted(NamedTuple):
     indices: Tensor
 
 
-def argsort_node(n: Node, axis: int, descending: bool) -> Node:
-    """The stable order along an axis. Raises TypeError for complex numbers, which have none."""
+def _plain(n: Node) -> Node:
+    """n in a dtype that host routines take and that orders alike. Raises TypeError for complex
+    numbers, which have no order."""
     real_only("sort", n.dtype)
-    if n.dtype is dt.bool_:
-        n = N.cast(n, dt.uint8)
-    return N.node("extern", dt.int64, n.shape, (n,), ("argsort", (axis, descending)))
+    return N.cast(n, dt.uint8 if n.dtype is dt.bool_ else n.dtype.compute)
+
+
+def argsort_node(n: Node, axis: int, descending: bool) -> Node:
+    """The stable order along an axis."""
+    return N.node("extern", dt.int64, n.shape, (_plain(n),), ("argsort", (axis, descending)))
+
+
+def _place_node(routine: str, n: Node, axis: int, count: int, options: Any) -> Node:
+    """Where a routine finds `count` elements along an axis."""
+    shape = (*n.shape[:axis], count, *n.shape[axis + 1:])
+    return N.node("extern", dt.int64, shape, (_plain(n),), (routine, options))
 
 
 def along_node(n: Node, index: Node, axis: int) -> Node:
@@ -43,36 +55,62 @@ def along_node(n: Node, index: Node, axis: int) -> Node:
     return N.node("gather", n.dtype, index.shape, (n, *places))
 
 
+def _picked(t: Tensor, place: Node, axis: int, keepdims: bool = True) -> Sorted:
+    pair = Sorted(derive(along_node(read(t), place, axis), t), derive(place, t).detach())
+    return pair if keepdims else Sorted(squeeze(pair.values, axis), squeeze(pair.indices, axis))
+
+
+def _not_empty(name: str, t: Tensor, axis: int) -> None:
+    if not t.shape[axis]:
+        raise ValueError(f"{name}: expected at least one element along axis {axis} of {t.shape}")
+
+
+def _lined(name: str, x: Any, axis: int | None) -> tuple[Tensor, int]:
+    """A tensor with at least one axis, flattened without an axis, and the axis."""
+    t = as_tensor(name, x)
+    if axis is None:
+        return t.reshape(-1 if t.size else 0), 0
+    if not t.shape:
+        return t.reshape(1), check_axis(name, axis, 1)
+    return t, check_axis(name, axis, t.ndim)
+
+
 @accepts_dim
 def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Sorted:
     """The pair `values, indices`, in order along axis; stable, NaN last (first if descending).
 
-    Torch7 sort. (NumPy's sort gives the values alone.)
+    Torch7 sort. (NumPy's sort gives the values alone: see `msort`.)
     """
     t = as_tensor("sort", x)
-    if not t.shape:
-        check_axis("sort", axis, 1)
-        return Sorted(derive(read(t), t), tensor(0))
-    axis = check_axis("sort", axis, t.ndim)
-    n = read(t)
-    order = argsort_node(n, axis, descending)
-    return Sorted(derive(along_node(n, order, axis), t), derive(order, t).detach())
+    lines, axis = _lined("sort", t, axis)
+    n = read(lines)
+    plain = _plain(n)
+    values = N.node("extern", plain.dtype, n.shape, (plain,), ("sort", (axis, descending)))
+    pair = Sorted(derive(N.cast(values, n.dtype), t),
+                  derive(argsort_node(n, axis, descending), t).detach())
+    return pair if t.shape else Sorted(pair.values.reshape(()), pair.indices.reshape(()))
 
 
 @accepts_dim
-def argsort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The indices that sort x along axis, int64; stable. NumPy argsort."""
-    t = as_tensor("argsort", x)
-    if not t.shape:
-        check_axis("argsort", axis, 1)
-        return tensor(0)
-    axis = check_axis("argsort", axis, t.ndim)
-    return derive(argsort_node(read(t), axis, descending), t).detach()
+def msort(x: Any, axis: int = 0) -> Tensor:
+    """The values in order along axis, without indices. PyTorch msort, NumPy sort."""
+    return sort(x, axis).values  # type: ignore[no-any-return]
+
+
+@accepts_dim
+def argsort(x: Any, axis: int | None = -1, descending: bool = False, stable: bool = True
+            ) -> Tensor:
+    """The indices that sort x along axis (of the flattened tensor for None), int64; stable, NaN
+    last (first if descending). NumPy argsort."""
+    if axis is None:
+        x, axis = _lined("argsort", x, None)
+    return sort(x, axis, descending).indices  # type: ignore[no-any-return]
 
 
 @accepts_dim
 def topk(x: Any, k: int = 1, axis: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
-    """The k largest (or smallest) elements along axis, in order, and their indices.
+    """The k largest (or smallest) elements along axis, in order, and their indices; of equal
+    elements the first ones.
 
     PyTorch topk. Torch7's gave the smallest unless told.
     """
@@ -80,9 +118,7 @@ def topk(x: Any, k: int = 1, axis: int = -1, largest: bool = True, sorted: bool 
     axis = check_axis("topk", axis, t.ndim)
     if not 0 <= k <= t.shape[axis]:
         raise ValueError(f"topk: expected k up to {t.shape[axis]}, got {k}")
-    order = derive(argsort_node(read(t), axis, largest), t).detach()
-    first = narrow(order, axis, 0, k)
-    return Sorted(derive(along_node(read(t), read(first), axis), t), first)
+    return _picked(t, _place_node("topk", read(t), axis, k, (axis, k, bool(largest))), axis)
 
 
 @accepts_dim
@@ -92,12 +128,41 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> Sorted:
     axis = check_axis("kthvalue", axis, t.ndim)
     if not 1 <= k <= t.shape[axis]:
         raise ValueError(f"kthvalue: expected k in [1, {t.shape[axis]}], got {k}")
-    order = derive(argsort_node(read(t), axis, False), t).detach()
-    place = narrow(order, axis, k - 1, 1)
-    values = derive(along_node(read(t), read(place), axis), t)
-    if keepdims:
-        return Sorted(values, place)
-    return Sorted(squeeze(values, axis), squeeze(place, axis))
+    return _picked(t, _place_node("kth", read(t), axis, 1, (axis, k - 1)), axis, keepdims)
+
+
+@accepts_dim
+def partition(x: Any, kth: int, axis: int | None = -1) -> Tensor:
+    """x with the element at kth where a sort would put it, smaller ones before; a full sort is
+    one such order and is what comes. NumPy partition."""
+    lines, axis = _lined("partition", x, axis)
+    _check_kth("partition", kth, lines.shape[axis])
+    return sort(lines, axis).values  # type: ignore[no-any-return]
+
+
+@accepts_dim
+def argpartition(x: Any, kth: int, axis: int | None = -1) -> Tensor:
+    """The indices of `partition`, int64. NumPy argpartition."""
+    lines, axis = _lined("argpartition", x, axis)
+    _check_kth("argpartition", kth, lines.shape[axis])
+    return sort(lines, axis).indices  # type: ignore[no-any-return]
+
+
+def _check_kth(name: str, kth: int, extent: int) -> None:
+    if not -extent <= kth < extent:
+        raise ValueError(f"{name}: expected kth in [{-extent}, {extent}), got {kth}")
+
+
+# -- middles ---------------------------------------------------------------------------------------
+
+
+def _median(name: str, x: Any, axis: int | None, keepdims: bool, skip: bool) -> Any:
+    t, at = _lined(name, x, axis)
+    _not_empty(name, t, at)
+    pair = _picked(t, _place_node("median", read(t), at, 1, (at, skip)), at, keepdims)
+    if axis is not None:
+        return pair
+    return pair.values.reshape((1,) * as_tensor(name, x).ndim if keepdims else ())
 
 
 @accepts_dim
@@ -105,143 +170,109 @@ def median(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """The lower median: of all elements a 0-d tensor, along an axis the pair `values, indices`.
 
     Torch7 median; `quantile(x, 0.5)` averages the two in the middle, as NumPy's median does.
-    Unlike Torch7, NaN wins.
+    Unlike Torch7, NaN wins. Raises ValueError when there are no elements.
     """
-    t = as_tensor("median", x)
-    if axis is None:
-        flat = reshape(t, -1)
-        if not flat.shape[0]:
-            raise ValueError("median: expected at least one element, got none")
-        return _median(flat, 0, False).values
-    return _median(t, check_axis("median", axis, t.ndim), keepdims)
-
-
-def _median(t: Tensor, axis: int, keepdims: bool) -> Sorted:
-    extent = t.shape[axis]
-    if extent == 0:
-        raise ValueError(f"median: expected at least one element along axis {axis} of {t.shape}")
-    n = read(t)
-    order = derive(argsort_node(n, axis, False), t).detach()
-    place = read(narrow(order, axis, (extent - 1) // 2, 1))
-    if n.dtype.is_float:  # NaN sorts last
-        last = read(narrow(order, axis, extent - 1, 1))
-        isnan = N.elementwise("isnan", along_node(n, last, axis))
-        place = N.elementwise("where", isnan, last, place)
-    pair = Sorted(derive(along_node(n, place, axis), t), derive(place, t).detach())
-    return pair if keepdims else Sorted(squeeze(pair.values, axis), squeeze(pair.indices, axis))
+    return _median("median", x, axis, keepdims, False)
 
 
 @accepts_dim
-def quantile(x: Any, q: float, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The q-quantile with linear interpolation; NaN wins. Floating. NumPy quantile."""
-    if not 0 <= q <= 1:
-        raise ValueError(f"quantile: expected q in [0, 1], got {q}")
-    t, n = floating("quantile", x)
-    shape = (1,) * t.ndim
-    if axis is None:
-        n, axis = N.reshape(n, (n.size,)), 0
-    else:
-        axis = check_axis("quantile", axis, t.ndim)
-        shape = tuple(1 if i == axis else e for i, e in enumerate(t.shape))
-    extent = n.shape[axis]
-    if extent == 0:
-        raise ValueError(f"quantile: expected at least one element, got shape {t.shape}")
-    ordered = sort(derive(n, t), axis).values
-    at = q * (extent - 1)
-    low = int(at)
-    first = read(narrow(ordered, axis, low, 1))
-    second = read(narrow(ordered, axis, min(low + 1, extent - 1), 1))
-    weight = constant(first.dtype, at - low, first.shape)
-    step = N.elementwise("mul", N.elementwise("sub", second, first), weight)
-    found = N.elementwise("add", first, step)
-    isnan = N.cast(N.elementwise("isnan", n), dt.uint8)
-    anynan = N.cast(reduce_node("max", isnan, (axis,)), dt.bool_)
-    found = N.elementwise("where", anynan, constant(found.dtype, float("nan"), found.shape), found)
-    final = shape if keepdims else tuple(e for i, e in enumerate(found.shape) if i != axis)
-    return derive(N.reshape(found, final), t)
+def nanmedian(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """`median` of the elements that are not NaN; NaN where there are none. PyTorch nanmedian."""
+    return _median("nanmedian", x, axis, keepdims, True)
+
+
+_METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+@accepts_dim
+def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, *,
+             interpolation: str = "linear") -> Tensor:
+    """The q-quantile over axes; NaN wins. A list of q's gives a first axis with one each.
+
+    Floating. interpolation: linear, lower, higher, midpoint or nearest of the two neighbours.
+    NumPy quantile. Raises ValueError for q outside [0, 1] and where there are no elements.
+    """
+    return _quantile("quantile", x, q, axis, keepdims, interpolation, False)
+
+
+@accepts_dim
+def nanquantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, *,
+                interpolation: str = "linear") -> Tensor:
+    """`quantile` of the elements that are not NaN; NaN where there are none. NumPy nanquantile."""
+    return _quantile("nanquantile", x, q, axis, keepdims, interpolation, True)
+
+
+@accepts_dim
+def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False, *,
+               interpolation: str = "linear") -> Tensor:
+    """`quantile` at q / 100. NumPy percentile."""
+    share = np.asarray(_known("percentile", q), np.float64) / 100
+    return _quantile("percentile", x, share.tolist(), axis, keepdims, interpolation, False)
+
+
+def _known(name: str, q: Any) -> Any:
+    return q.tolist() if isinstance(q, Tensor | np.ndarray) else q
+
+
+def _quantile(name: str, x: Any, q: Any, axis: Any, keepdims: bool, method: str, skip: bool
+              ) -> Tensor:
+    t, n = floating(name, x)
+    shares = np.atleast_1d(np.asarray(_known(name, q), np.float64))
+    if shares.ndim > 1 or not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"{name}: expected q in [0, {100 if name == 'percentile' else 1}], got "
+                         f"{q}")
+    if method not in _METHODS:
+        raise ValueError(f"{name}: expected interpolation {', '.join(_METHODS)}, got {method!r}")
+    axes = check_axes(name, axis, t.ndim)
+    rest = tuple(i for i in range(t.ndim) if i not in axes)
+    count = math.prod(t.shape[i] for i in axes)
+    if not count:
+        raise ValueError(f"{name}: expected at least one element, got shape {t.shape}")
+    lead = tuple(t.shape[i] for i in rest)
+    wide = N.cast(n, n.dtype.compute)
+    lines = N.reshape(N.permute(wide, (*rest, *axes)), (*lead, count))
+    found = _at_shares(derive(lines, t), shares, method, skip)
+    kept = tuple(1 if i in axes else e for i, e in enumerate(t.shape)) if keepdims else lead
+    order = (len(lead), *range(len(lead)))
+    final = (len(shares), *kept) if np.ndim(_known(name, q)) else kept
+    return derive(N.cast(N.reshape(N.permute(found, order), final), n.dtype), t)
+
+
+def _at_shares(t: Tensor, shares: np.ndarray, method: str, skip: bool) -> Node:
+    """(..., len(shares)): values at shares of the way through each last-axis line."""
+    e = N.elementwise
+    axis, count = t.ndim - 1, t.shape[-1]
+    n = read(sort(t, -1).values)
+    shape = (*t.shape[:-1], len(shares))
+    isnan = N.cast(e("isnan", read(t)), dt.int64)
+    nans = N.expand(reduce_node("sum", isnan, (axis,)), shape)
+    share = N.expand_to(read(tensor(shares, "float64")), shape)
+    known = N.cast(constant(dt.int64, count, shape) if not skip else
+                   e("maximum", e("sub", constant(dt.int64, count, shape), nans),
+                     constant(dt.int64, 1, shape)), dt.float64)
+    at = e("mul", share, e("sub", known, constant(dt.float64, 1, shape)))
+    low, high = e("floor", at), e("ceil", at)
+    if method in ("lower", "higher", "nearest"):
+        at = low = high = {"lower": low, "higher": high, "nearest": e("round", at)}[method]
+    first, second = (along_node(n, N.cast(v, dt.int64), axis) for v in (low, high))
+    weight = constant(n.dtype, 0.5, shape) if method == "midpoint" else (
+        N.cast(e("sub", at, low), n.dtype))
+    same = e("eq", first, second)  # also infinities, whose difference is NaN
+    step = e("where", same, constant(n.dtype, 0, shape), e("sub", second, first))
+    found = e("add", first, e("mul", step, weight))
+    if skip:  # a line of NaN alone has NaN at every place
+        return found
+    none = e("eq", nans, constant(dt.int64, 0, shape))
+    return e("where", none, found, number("quantile", math.nan, n.dtype, shape))
 
 
 @accepts_dim
 def mode(x: Any, axis: int = -1, keepdims: bool = False) -> Sorted:
-    """The most frequent element along axis (the smallest of equals) and an index of it. Forces.
+    """The most frequent element along axis (the smallest of equals) and the last index of it.
 
-    Torch7 mode.
+    Torch7 mode. Raises ValueError when there are no elements.
     """
     t = as_tensor("mode", x)
     axis = check_axis("mode", axis, t.ndim)
-    places = tensor(np.apply_along_axis(_mode_place, axis, t.numpy()))
-    place = places.unsqueeze(axis)
-    values = derive(along_node(read(t), read(place), axis), t)
-    if keepdims:
-        return Sorted(values, place)
-    return Sorted(select(values, axis, 0), places)
-
-
-def _mode_place(line: np.ndarray) -> int:
-    values, counts = np.unique(line, return_counts=True)
-    return int(np.flatnonzero(line == values[np.argmax(counts)])[-1])
-
-
-def unique(x: Any, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    """The distinct elements, sorted, 1-d; with their inverse (x's shape) and counts if asked.
-
-    Forces the values. NumPy unique.
-    """
-    t = as_tensor("unique", x)
-    values, inverse, counts = np.unique(t.numpy(), return_inverse=True, return_counts=True)
-    parts = [tensor(values)]
-    if return_inverse:
-        parts.append(tensor(inverse.reshape(t.shape)))
-    if return_counts:
-        parts.append(tensor(counts))
-    return parts[0] if len(parts) == 1 else tuple(parts)
-
-
-def searchsorted(sorted_sequence: Any, values: Any, side: str = "left", right: bool = False
-                 ) -> Tensor:
-    """Where values go in a sorted vector so that it stays sorted, int64. NumPy searchsorted."""
-    if side not in ("left", "right"):
-        raise ValueError(f"searchsorted: expected side 'left' or 'right', got {side!r}")
-    line, t = as_tensor("searchsorted", sorted_sequence), as_tensor("searchsorted", values)
-    if line.ndim != 1:
-        raise ValueError(f"searchsorted: expected a sorted vector, got shape {line.shape}")
-    common = dt.promote(line.dtype, t.dtype)
-    real_only("searchsorted", common)
-    src = (N.cast(read(line), common), N.cast(read(t), common))
-    arg = ("searchsorted", "right" if right else side)
-    return derive(N.node("extern", dt.int64, t.shape, src, arg), t).detach()
-
-
-def bucketize(values: Any, boundaries: Any, right: bool = False) -> Tensor:
-    """`searchsorted` with the arguments exchanged. PyTorch bucketize; NumPy digitize."""
-    return searchsorted(boundaries, values, right=right)
-
-
-def histc(x: Any, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """Counts of x's elements in equal bins from min to max (of the data when equal), in x's
-    floating dtype; elements outside are dropped, the top edge counts in the last bin.
-
-    Torch7 histc.
-    """
-    t, n = floating("histc", x)
-    n = N.reshape(n, (n.size,))
-    if not n.size:
-        return derive(constant(n.dtype, 0, (bins,)), t)
-    if min == max:
-        low, high = (N.reshape(reduce_node(op, n, (0,)), ()) for op in ("min", "max"))
-    else:
-        low, high = (number("histc", v, n.dtype) for v in (min, max))
-    low, high = (N.expand_to(v, n.shape) for v in (low, high))
-    e = N.elementwise
-    flat = e("eq", low, high)  # all data equal: one wide bin around them
-    one = constant(n.dtype, 1, n.shape)
-    low = e("where", flat, e("sub", low, one), low)
-    high = e("where", flat, e("add", high, one), high)
-    inside = e("and", e("le", low, n), e("le", n, high))
-    scaled = e("mul", e("sub", n, low), constant(n.dtype, bins, n.shape))
-    place = N.cast(e("floor", e("div", scaled, e("sub", high, low))), dt.int64)
-    place = e("minimum", place, constant(dt.int64, bins - 1, n.shape))
-    place = e("where", inside, place, constant(dt.int64, bins, n.shape))
-    counts = N.node("scatter", n.dtype, (bins + 1,),
-                    (constant(n.dtype, 0, (bins + 1,)), one, place), "add")
-    return derive(N.slice_(counts, (0,), (bins,), (1,)), t).detach()
+    _not_empty("mode", t, axis)
+    return _picked(t, _place_node("mode", read(t), axis, 1, axis), axis, keepdims)

@@ -28,12 +28,15 @@ class Storage:
     requires: bool
     shared: Any
 
-    def __init__(self, node: Node, device: str = "cpu", requires: bool = False) -> None:
+    def __new__(cls, node: Node, device: str = "cpu", requires: bool = False) -> Storage:
+        """`Storage(5)` and `Storage([1, 2, 3])` are users' forms: see sharing.py."""
+        self = object.__new__(cls)
         self.node = node
         self.version = 0
         self.device = device
         self.requires = requires
         self.shared = None
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:

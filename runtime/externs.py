@@ -11,20 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-
-def argsort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
-    """Stable order along an axis, int64; NaN counts as largest. options: (axis, descending)."""
-    axis, descending = options
-    if not descending:
-        return np.argsort(x, axis=axis, kind="stable")
-    turned = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
-    return x.shape[axis] - 1 - np.flip(turned, axis)
-
-
-def searchsorted(options: str, line: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Where x's elements go in a sorted vector, int64. options: "left" or "right"."""
-    return np.asarray(np.searchsorted(line, x, side=options), np.int64)  # type: ignore[call-overload]
+from flambeau.runtime import order
 
 
 def packed(options: tuple[str, Any, tuple[bool, ...]], *src: np.ndarray) -> np.ndarray:
@@ -44,8 +31,11 @@ def _complex_view(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).view(kind)[..., 0]
 
 
-EXTERNS: dict[str, Callable[..., Any]] = {"argsort": argsort, "searchsorted": searchsorted,
-                                          "packed": packed}
+EXTERNS: dict[str, Callable[..., Any]] = {
+    "sort": order.sort, "argsort": order.argsort, "kth": order.kth, "topk": order.topk,
+    "median": order.median, "mode": order.mode, "searchsorted": order.searchsorted,
+    "packed": packed,
+}
 _HOMES = {"linalg": ("linear", "spectral")}  # modules that add routines, by the name's first part
 
 

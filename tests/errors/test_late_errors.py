@@ -75,7 +75,7 @@ CASES = [
     (lambda: fb.bincount(fb.tensor([-1])), ValueError, "bincount: expected integers of 0 or more, got -1"),
     (lambda: T.split(0), ValueError, "split: expected a size of 1 or more, got 0"),
     (lambda: T.unfold(0, 5, 1), ValueError, "unfold: expected windows inside axis 0 of shape (2, 3), got size 5, step 1"),
-    (lambda: T.set_(3), TypeError, "set_: expected a tensor, got int"),
+    (lambda: T.set_(3), TypeError, "set_: expected a tensor or a storage, got int"),
     # devices
     (lambda: T.to(device="tpu"), ValueError, "to: expected device 'cpu', 'cuda' or 'cuda:N', got 'tpu'"),
     # compiled functions

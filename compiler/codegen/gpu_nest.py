@@ -339,7 +339,8 @@ class _Rows(_Shared):
     def meet(self, b: Block, a: Accumulator, state: list[Value]) -> list[Value]:
         """One state from those of all members; every member has it afterwards."""
         if self.team.columns:
-            return self.in_memory(b, a, state, self.team.size, WARP, self.member, self.place, None)
+            return self.in_memory(b, a, state, self.team.size, WARP, WARP, self.member, self.place,
+                                  None)
         offset = min(self.team.size, WARP) // 2
         while offset:
             state = a.meet(b, state, [self.made.shuffle(b, s, "bfly", offset) for s in state])
@@ -349,12 +350,14 @@ class _Rows(_Shared):
         warp = b.op("udiv", self.member, const(I32, WARP))
         lane = b.op("urem", self.member, const(I32, WARP))
         first = b.cmp("eq", lane, const(I32, 0))
-        return self.in_memory(b, a, state, self.team.size // WARP, 1, warp, const(I32, 0), first)
+        warps = self.team.size // WARP
+        place = b.op("mul nsw", self.place, const(I32, warps))
+        return self.in_memory(b, a, state, warps, 1, self.team.rows, warp, place, first)
 
     def in_memory(self, b: Block, a: Accumulator, state: list[Value], parts: int, pitch: int,
-                  part: Value, place: Value, writer: Value | None) -> list[Value]:
-        """Parts meet through shared memory, part p of a place at p * pitch + place."""
-        bases = [self.made.shared(stored_type(s.type), parts * pitch) for s in state]
+                  rows: int, part: Value, place: Value, writer: Value | None) -> list[Value]:
+        """Parts meet through shared memory, part p of a row at p * pitch + the row's place."""
+        bases = [self.made.shared(stored_type(s.type), parts * rows) for s in state]
         at = b.op("add nsw", b.op("mul nsw", part, const(I32, pitch)), place)
 
         def write(inner: Block) -> None:

@@ -39,6 +39,7 @@ from .autograd import jvp as jvp
 from .autograd import value_and_grad as value_and_grad
 from .autograd import vjp as vjp
 from .compiled import compile as compile
+from .custom import custom_op as custom_op
 from .functional import *  # noqa: F403
 from .gradcheck import gradcheck as gradcheck
 from .gradcheck import gradcheck_module as gradcheck_module

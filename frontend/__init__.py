@@ -61,8 +61,13 @@ __version__ = "0.1.0"
 _methods.install()
 
 
+_IN_FILES = ("load", "load_checkpoint", "save", "save_checkpoint")
+
+
 def __getattr__(name: str) -> _Any:
-    """Submodules, when first used (PEP 562)."""
+    """Submodules, and what they give to this one, when first used (PEP 562)."""
+    if name in _IN_FILES:
+        return getattr(_importlib.import_module(f"{__name__}.files"), name)
     if name.startswith("_") or _util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"flambeau: no name {name!r}")
     return _importlib.import_module(f"{__name__}.{name}")

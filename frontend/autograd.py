@@ -320,7 +320,9 @@ def hessian(fn: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
 def settle(tensors: Sequence[Tensor]) -> None:
     """Computes what is due, and `tensors` if they are still expressions; nothing while tracing."""
     if not tracing.active():
-        door.due.update([t._storage for t in tensors if t._storage.leaf is None])
+        for t in tensors:
+            if t._storage.leaf is None:
+                door.due.add(t._storage)
         door.settle()
 
 

@@ -26,11 +26,38 @@ from flambeau.runtime.matching import INNER, LEAF, SCALAR, Pattern, Recent, wort
 
 from .storage import Storage
 
+
+class Waiting:
+    """Storages that wait to be computed, in the order in which they came; none is kept alive.
+
+    A set's order would follow addresses, and with it programs, their keys and the last bit.
+    """
+
+    __slots__ = ("_refs",)
+
+    def __init__(self) -> None:
+        self._refs: weakref.WeakKeyDictionary[Storage, None] = weakref.WeakKeyDictionary()
+
+    def add(self, storage: Storage) -> None:
+        """One more, at the end unless it is there."""
+        self._refs[storage] = None
+
+    def clear(self) -> None:
+        """None waits any more."""
+        self._refs.clear()
+
+    def __iter__(self) -> Iterator[Storage]:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+
 # Updated lazily, and computed with whatever is asked for next, so that a training step is one
 # program: `due` are parameters and optimiser state, which the next forward pass waits for; `along`
 # are values that somebody will want from the same graph, as losses.
-due: weakref.WeakSet[Storage] = weakref.WeakSet()
-along: weakref.WeakSet[Storage] = weakref.WeakSet()
+due = Waiting()
+along = Waiting()
 
 
 def settle() -> None:

@@ -38,7 +38,7 @@ ENGINE = {
     "nn.parameters": "parameters are storages of their own",
     "nn.running": "forward and backward share one run",
     "nn.labels": "labels are checked when they are known",
-    "nn.saving": "copies values into fresh storages",
+    "nn.copying": "copies values into fresh storages",
     "nn.linear": "one node for product and transposition",
     "nn.criteria": "log-softmax and its loss are recorded as one expression",
     "nn.normalization": "running statistics are updated with the next forced value",
@@ -64,7 +64,7 @@ LOCAL = {
     ("compiler/check.py", "flambeau.compiler.show"): "printing, only when a law is broken",
     ("compiler/pipeline.py", "flambeau.compiler.show"): "printing, only for FLAMBEAU_DEBUG",
     ("compiler/show.py", "networkx"): "slow to import, wanted by few",
-    ("frontend/nn/module.py", "flambeau.nn.saving"): "clone copies, and copies know modules",
+    ("frontend/nn/module.py", "flambeau.nn.copying"): "clone copies, and copies know modules",
     ("runtime/jit.py", "llvmlite"): "LLVM starts with the first compile",
     ("runtime/jit.py", "llvmlite.binding"): "LLVM starts with the first compile",
 }

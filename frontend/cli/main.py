@@ -100,7 +100,7 @@ def _train(parser: Parser) -> None:
 
 def _predict(parser: Parser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a model.npz written by train, or its folder")
+    add("model", metavar="MODEL", help="a model.safetensors written by train, or its folder")
     add("images", metavar="IMAGE", nargs="+", help="PNG, PGM or .npy (others with Pillow)")
     add("--invert", action="store_true", help="dark ink on a light ground, as on paper")
     add("--top", type=_at_least(int, 1), default=3, help="how many labels to print (default: 3)")

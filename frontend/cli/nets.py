@@ -6,16 +6,17 @@ deviation, and gives log-probabilities (n, classes).
 
 from __future__ import annotations
 
-import json
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import flambeau as fb
 import numpy as np
 from flambeau import nn
 
 from .failure import CommandError
+
+MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -103,23 +104,21 @@ def first_layer(model: Any, card: Card) -> np.ndarray:
 # -- files -------------------------------------------------------------------------------------
 
 def save(path: Path, model: Any, card: Card) -> None:
-    """Writes the model for `nn.load`; the card travels as its attribute `card`, JSON text."""
-    model.card = json.dumps(asdict(card))
-    nn.save(model, path)
+    """Writes the model and its card for `fb.load`."""
+    fb.save({"model": model, "card": asdict(card)}, path)
 
 
 def load(name: str) -> tuple[Any, Card]:
-    """The model and card of a file that `save` wrote, or of a folder that holds model.npz."""
+    """The model and card of a file that `save` wrote, or of a folder that holds one."""
     path = Path(name)
     if path.is_dir():
-        path = path / "model.npz"
+        path = path / MODEL
     if not path.is_file():
         raise CommandError(f"expected a model file, got {str(path)!r}, which does not exist")
     try:
-        model = nn.load(path)
-        card = Card(**json.loads(model.card))  # type: ignore[arg-type]
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError,
-            zipfile.BadZipFile) as error:
+        found = fb.load(path)
+        model, card = found["model"], Card(**found["card"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise CommandError(f"expected a model written by `flambeau train` in {path}, got "
                            f"something else: {error}") from None
     card.shape, card.classes = tuple(card.shape), tuple(card.classes)

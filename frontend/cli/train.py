@@ -139,9 +139,9 @@ def summary(args: argparse.Namespace, outcome: Outcome) -> dict[str, Any]:
 
 
 def _write(out: Path, model: Any, card: Card, history: list[dict[str, float]]) -> None:
-    """model.npz, curve.svg, weights.png and history.json."""
+    """model.safetensors, curve.svg, weights.png and history.json."""
     try:
-        nets.save(out / "model.npz", model, card)
+        nets.save(out / nets.MODEL, model, card)
         (out / "curve.svg").write_text(curve(card, history), encoding="utf-8")
         pictures.write_png(out / "weights.png",
                            pictures.weight_sheet(nets.first_layer(model, card)))
@@ -166,7 +166,7 @@ def _tell(args: argparse.Namespace, out: Path, result: dict[str, Any]) -> None:
             f"{result['examples_per_second']:,.0f} examples/s on {result['threads']} "
             f"thread{'s' * (result['threads'] != 1)}, "
             f"compiled in {result['compile_seconds']:.2f} s\n"
-            f"wrote model.npz, curve.svg, weights.png and history.json to {out}")
+            f"wrote model.safetensors, curve.svg, weights.png and history.json to {out}")
     print(text, file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print(json.dumps(result))

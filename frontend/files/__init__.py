@@ -6,6 +6,10 @@ else.
 """
 
 from .arrays import whole_of as whole_of
+from .checkpoint import load as load
+from .checkpoint import load_checkpoint as load_checkpoint
+from .checkpoint import save as save
+from .checkpoint import save_checkpoint as save_checkpoint
 from .npy import load_npy as load_npy
 from .npy import load_npz as load_npz
 from .npy import save_npy as save_npy

@@ -47,7 +47,11 @@ def load_safetensors(file: Any, mmap: bool = False) -> Tensors:
     them does not change the file. Raises FileError for anything that the format does not allow and
     for dtypes that Flambeau lacks.
     """
-    source = open_source("safetensors", file)
+    return load_source(open_source("safetensors", file), mmap)
+
+
+def load_source(source: Source, share: bool) -> Tensors:
+    """The tensors and texts of an opened file."""
     entries, metadata, base = _header(source)
     found = Tensors()
     found.metadata = metadata
@@ -57,7 +61,7 @@ def load_safetensors(file: Any, mmap: bool = False) -> Tensors:
         if entry.dtype is dt.bool_:
             bits = check_bools(source, bits)
         bits = bits.astype(entry.dtype.numpy, copy=False).reshape(entry.shape)
-        found[name] = tensor_of(bits, entry.dtype, mmap)
+        found[name] = tensor_of(bits, entry.dtype, share)
     return found
 
 

@@ -256,7 +256,9 @@ def _rounded(f: Fields, made: Any) -> Any:
 def _average_pooling(f: Fields) -> Any:
     if not f.flag("divide", True):
         raise Inert
-    return _rounded(f, nn.SpatialAveragePooling(*_pooling(f), f.flag("count_include_pad", True)))
+    made = nn.SpatialAveragePooling(*_pooling(f))
+    made.count_include_pad = f.flag("count_include_pad", True)
+    return _rounded(f, made)
 
 
 def _view(f: Fields) -> Any:

@@ -42,8 +42,6 @@ from .normalization import BatchNormalization as BatchNormalization
 from .normalization import SpatialBatchNormalization as SpatialBatchNormalization
 from .parameters import Buffer as Buffer
 from .parameters import Parameter as Parameter
-from .saving import load as load
-from .saving import save as save
 from .shape import Flatten as Flatten
 from .shape import Reshape as Reshape
 from .shape import View as View

@@ -305,7 +305,7 @@ class Module(Tree):
 
     def clone(self: M, *names: str) -> M:
         """A copy with parameters of its own, but for those called `names`, which are shared."""
-        from .saving import copy
+        from .copying import copy
         made = copy(self)
         return made.share(self, *names) if names else made
 
@@ -355,22 +355,22 @@ class Module(Tree):
         return {name: result(P.value_of(t), False, t.device) for name, t in found}
 
     def load_state_dict(self: M, state: dict[str, Any], strict: bool = True) -> M:
-        """Takes values from a `state_dict` (or arrays by path).
+        """Takes values from a `state_dict` (or arrays by path). All fit, or nothing is changed.
 
-        Raises KeyError for missing or unknown paths if strict, ValueError for other shapes.
+        Raises ValueError for missing and unknown paths if strict, and for other shapes: one error
+        that lists them all.
         """
         mine = dict([*self.named_parameters(), *self.named_buffers()])
+        given = {name: v if isinstance(v, Tensor) else tensor(np.asarray(v))
+                 for name, v in state.items() if name in mine}
+        wrong = [f"{name} of shape {v.shape} in place of {mine[name].shape}"
+                 for name, v in given.items() if v.shape != mine[name].shape]
         missing, unknown = [n for n in mine if n not in state], [n for n in state if n not in mine]
-        if strict and (missing or unknown):
-            raise KeyError(f"load_state_dict: expected {len(mine)} entries, missing {missing}, "
-                           f"unknown {unknown}")
-        for name, t in mine.items():
-            if name not in state:
-                continue
-            value = state[name] if isinstance(state[name], Tensor) else tensor(
-                np.asarray(state[name]))
-            if value.shape != t.shape:
-                raise ValueError(f"load_state_dict: {name}: expected shape {t.shape}, got "
-                                 f"{value.shape}")
-            write(t, N.cast(P.value_of(value), t.dtype))
+        if wrong or (strict and (missing or unknown)):
+            found = [f"{what} {', '.join(names)}" for what, names in
+                     (("missing", missing), ("unknown", unknown), ("mismatched", wrong)) if names]
+            raise ValueError(f"load_state_dict: expected the {len(mine)} entries of {self.label()},"
+                             f" got {'; '.join(found)}")
+        for name, value in given.items():
+            write(mine[name], N.cast(P.value_of(value), mine[name].dtype))
         return self

@@ -97,13 +97,17 @@ def value_of(t: Tensor) -> N.Node:
 
 def convert(t: Tensor, dtype: Any) -> None:
     """Changes a parameter's dtype in place; who holds it keeps holding it."""
-    value = N.cast(value_of(t), dtype)
-    t._storage = result(value, False, t.device)._storage
-    if t._view is not None:
-        t._view = None if t._view.token is None else View((), t._view.token)
-    t.dtype = dtype
+    take(t, result(N.cast(value_of(t), dtype), False, t.device))
     if t.grad is not None:
         t.grad = t.grad.detach().to(dtype)
+
+
+def take(t: Tensor, value: Tensor) -> None:
+    """Gives a parameter a tensor's value, dtype and device, in a storage of its own."""
+    t._storage = result(value_of(value), False, value.device)._storage
+    if t._view is not None:
+        t._view = None if t._view.token is None else View((), t._view.token)
+    t.dtype = value.dtype
 
 
 # -- one flat vector -----------------------------------------------------------------------------

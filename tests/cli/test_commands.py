@@ -95,14 +95,14 @@ def test_predict_inverted_paper(trained: Path, tmp_path: Path, capsys: Any) -> N
     pixels = (x[1, 0] * 255).astype(np.uint8)
     pictures.write_png(tmp_path / "a.png", pixels)
     pictures.write_png(tmp_path / "b.png", 255 - pixels)
-    main(["predict", str(trained / "model.npz"), str(tmp_path / "a.png")])
-    main(["predict", str(trained / "model.npz"), str(tmp_path / "b.png"), "--invert"])
+    main(["predict", str(trained / "model.safetensors"), str(tmp_path / "a.png")])
+    main(["predict", str(trained / "model.safetensors"), str(tmp_path / "b.png"), "--invert"])
     plain, inverted = capsys.readouterr().out.splitlines()
     assert plain.split(": ")[1] == inverted.split(": ")[1]
 
 
 def test_a_model_file_is_a_plain_module(trained: Path) -> None:
-    net = fb.nn.load(trained / "model.npz")
+    net = fb.load(trained / "model.safetensors")["model"]
     assert net.forward(fb.zeros(2, 1, 8, 8)).shape == (2, 10)
 
 

@@ -94,7 +94,7 @@ CASES = [
     (lambda: _step()[1].fit(X, Y, batch_size=0), ValueError, "fit: expected a batch size of at least 1, got 0"),
     (lambda: _step()[1].fit(X[:, :3], Y), ValueError, "Sequential[0] > Linear(4 -> 3): expected input (..., 4), got float32 (4, 3)"),
     # files
-    (lambda: nn.load("/nowhere/model"), FileNotFoundError, "/nowhere/model"),
+    (lambda: fb.load("/nowhere/model"), FileNotFoundError, "/nowhere/model"),
 ]
 
 

@@ -112,10 +112,14 @@ def test_targets() -> None:
 
 def test_state() -> None:
     m = nn.Linear(2, 2)
-    with pytest.raises(KeyError, match=r"missing \['bias'\], unknown \['other'\]"):
-        m.load_state_dict({"weight": np.zeros((2, 2)), "other": 1})
-    with pytest.raises(ValueError, match=r"weight: expected shape \(2, 2\), got \(3,\)"):
-        m.load_state_dict({"weight": np.zeros(3), "bias": np.zeros(2)})
+    before = m.weight.tolist()
+    with pytest.raises(ValueError, match=r"expected the 2 entries of Linear\(2 -> 2\), got missing "
+                       r"bias; unknown other; mismatched weight of shape \(3,\) in place of "
+                       r"\(2, 2\)"):
+        m.load_state_dict({"weight": np.zeros(3), "other": 1})
+    with pytest.raises(ValueError, match=r"got mismatched bias of shape \(3,\)"):
+        m.load_state_dict({"weight": np.zeros((2, 2)), "bias": np.zeros(3)}, strict=False)
+    assert m.weight.tolist() == before
 
 
 def test_loading_what_is_not_known(tmp_path: Any) -> None:
@@ -123,13 +127,13 @@ def test_loading_what_is_not_known(tmp_path: Any) -> None:
         def __init__(self, thing: Any) -> None:
             self.thing = thing
 
-    with pytest.raises(TypeError, match="expected plain arguments, got set"):
-        nn.save(Local({1, 2}), tmp_path / "x")
-    nn.save(Local("a"), tmp_path / "y")
+    with pytest.raises(TypeError, match="Local: expected plain arguments, got set"):
+        fb.save(Local({1, 2}), tmp_path / "x")
+    fb.save(Local("a"), tmp_path / "y")
     from flambeau.nn.module import known
     known.pop("Local")
-    with pytest.raises(ValueError, match="expected a known module, got 'Local'"):
-        nn.load(tmp_path / "y")
+    with pytest.raises(ValueError, match="define or import its class first, got Local"):
+        fb.load(tmp_path / "y")
 
 
 def test_optimisers() -> None:

@@ -9,6 +9,7 @@ import flambeau.nn as nn
 import flambeau.optim as optim
 import numpy as np
 import pytest
+from flambeau import realize as door
 
 MAKERS = {
     "sgd": lambda p: optim.SGD(p, lr=0.1),
@@ -150,3 +151,16 @@ def test_closure() -> None:
 def test_text() -> None:
     assert repr(optim.SGD(nn.Linear(2, 2), lr=0.5)) == (
         "SGD(lr=0.5, momentum=0, dampening=0, nesterov=False, weight_decay=0 on 2 tensors)")
+
+
+def test_what_waits_is_computed_in_its_order() -> None:
+    """By address it would be another program each time, and in the last bits another result."""
+    kept = [fb.rand(2)._storage for _ in range(50)]
+    waiting = door.Waiting()
+    for s in kept[::-1] + kept:
+        waiting.add(s)
+    assert list(waiting) == kept[::-1] and len(waiting) == 50
+    del s, kept[10:]
+    assert list(waiting) == kept[::-1]
+    waiting.clear()
+    assert not waiting

@@ -352,9 +352,9 @@ def test_save_and_load(tmp_path: Path) -> None:
     m.forward(x)
     m.evaluate()
     path = tmp_path / "net.flambeau"
-    nn.save(m, path)
+    fb.save(m, path)
     assert path.stat().st_size < 7000  # no activations
-    again = nn.load(path)
+    again = fb.load(path)
     assert repr(again) == repr(m) and again.type() == "float64"
     np.testing.assert_array_equal(again.evaluate().forward(x).numpy(), m.forward(x).numpy())
 

@@ -1,0 +1,16 @@
+"""A few hundred changed files of each format; `fuzz.py` tries any number."""
+
+from __future__ import annotations
+
+import warnings
+
+import fuzz
+import pytest
+
+
+@pytest.mark.parametrize("name", list(fuzz.FORMATS))
+def test_changed_files_give_values_or_file_errors(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded, _ = fuzz.run(name, 250, 7)
+    assert 0 < loaded < 250

@@ -1,0 +1,90 @@
+"""The functions of libcuda that PyCUDA lacks, as ctypes would call them: graphs of captured
+work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emulator.driver import Driver
+
+INVALID_VALUE, INVALID_HANDLE = 1, 400
+NAMES = {INVALID_VALUE: b"CUDA_ERROR_INVALID_VALUE", INVALID_HANDLE: b"CUDA_ERROR_INVALID_HANDLE"}
+
+
+class Library:
+    """Captures what is launched on a stream, and replays it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.graphs: dict[int, list[Callable[[], None]]] = {}
+        self.executables: dict[int, list[Callable[[], None]]] = {}
+
+    def cuStreamBeginCapture_v2(self, stream: Any, mode: Any) -> int:
+        handle = _value(stream)
+        self.driver.note("cuStreamBeginCapture_v2", _value(mode), stream=handle)
+        if handle == 0 or handle in self.driver.capturing:
+            return INVALID_VALUE
+        self.driver.capturing[handle] = []
+        return 0
+
+    def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:
+        handle = _value(stream)
+        self.driver.note("cuStreamEndCapture", stream=handle)
+        if handle not in self.driver.capturing:
+            return INVALID_VALUE
+        self._store(graph, self.graphs, self.driver.capturing.pop(handle))
+        return 0
+
+    def cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: Any) -> int:
+        self.driver.note("cuGraphInstantiateWithFlags", _value(graph))
+        if _value(graph) not in self.graphs:
+            return INVALID_VALUE
+        self._store(executable, self.executables, list(self.graphs[_value(graph)]))
+        return 0
+
+    def cuGraphLaunch(self, executable: Any, stream: Any) -> int:
+        handle = _value(stream)
+        self.driver.note("cuGraphLaunch", _value(executable), stream=handle)
+        steps = self.executables.get(_value(executable))
+        if steps is None:
+            return INVALID_VALUE
+        for run in steps:
+            self.driver.enqueue(_Handle(handle) if handle else None, run)
+        return 0
+
+    def cuGraphDestroy(self, graph: Any) -> int:
+        self.driver.note("cuGraphDestroy", _value(graph))
+        return 0 if self.graphs.pop(_value(graph), None) is not None else INVALID_VALUE
+
+    def cuGraphExecDestroy(self, executable: Any) -> int:
+        self.driver.note("cuGraphExecDestroy", _value(executable))
+        return 0 if self.executables.pop(_value(executable), None) is not None else INVALID_VALUE
+
+    def cuGetErrorName(self, status: Any, text: Any) -> int:
+        _target(text).value = NAMES.get(_value(status), b"CUDA_ERROR_UNKNOWN")
+        return 0
+
+    def _store(self, to: Any, table: dict[int, list[Callable[[], None]]],
+               steps: list[Callable[[], None]]) -> None:
+        handle = self.driver.handle()
+        table[handle] = steps
+        _target(to).value = handle
+
+
+class _Handle:
+    """A stream by its handle alone."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+
+def _value(x: Any) -> int:
+    """The number in a ctypes value, or the number."""
+    return int(getattr(x, "value", x) or 0)
+
+
+def _target(reference: Any) -> Any:
+    """What a `byref` refers to."""
+    return reference._obj

@@ -18,7 +18,10 @@ from flambeau.compiler.codegen.program import describe, kernel_name
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
 from flambeau.compiler.launch import Copy, Fill, Host, Launch, Repeat, Step
 from flambeau.compiler.node import Node
+from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, REDUCTIONS, SCANS
 from flambeau.compiler.target import Target
+
+PLANES = frozenset(("real", "imag", "modulus", "conj", "complex"))
 
 
 class GpuAssembler(Placer):
@@ -173,3 +176,20 @@ def copy_kernel(scene: Scene, symbol: str, to: int, source: int, nbytes: int) ->
     loop.finish([])
     return made.finish(blocks)
 
+
+# How each op runs on a GPU. "expression": an expression in a kernel (scalar.py has its row);
+# "host": declared as a step of the program, never silent.
+HOW: dict[str, str] = {
+    **dict.fromkeys(ELEMENTWISE - PLANES, "expression"),
+    **dict.fromkeys(PLANES, "taken apart by the pass split_complex"),
+    "buffer": "a pointer", "param": "a pointer", "scalar": "a load from the block of scalars",
+    "const": "an immediate", "iota": "the index itself", "mark": "its operand",
+    "reshape": "index arithmetic", "permute": "index arithmetic", "expand": "index arithmetic",
+    "slice": "index arithmetic", "pad": "index arithmetic and a test",
+    "concat": "a store into a region for each part", "put": "a store into a region",
+    "gather": "loads with checked indices", "scatter": "gpu_scatter: in order, without atomic sums",
+    **dict.fromkeys(REDUCTIONS, "gpu_nest: a thread, team or block a row"),
+    **dict.fromkeys(SCANS, "gpu_nest: a thread or block a row"),
+    **dict.fromkeys(CONTRACTIONS, "gpu_dense: tiles in shared memory"),
+    "extern": "host", "loop": "steps repeated by the host", "output": "steps repeated by the host",
+}

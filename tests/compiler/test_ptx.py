@@ -1,67 +1,166 @@
-"""The nests as PTX: assembled by ptxas where it is at hand (the nvidia-cuda-nvcc wheel has one)."""
+"""GPU kernels through ptxas, where it is at hand (the nvidia-cuda-nvcc wheel has one).
+
+Every family is assembled for five architectures; elementwise, reduction, row and product kernels
+may spill no register.
+"""
 
 from __future__ import annotations
 
-import glob
-import os
-import shutil
-import subprocess
-import sys
+import re
 from pathlib import Path
 
-import numpy as np
+import flambeau as fb
+import gpu_kernels as gk
 import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.launch import Fill, Host, Launch, Repeat
 from flambeau.compiler.node import Node
-from flambeau.runtime import jit
+from flambeau.compiler.ops import ELEMENTWISE, OPS
 
-from program_generator import Programs, leaf
+from program_generator import Programs
 
-
-def find_ptxas() -> str | None:
-    """ptxas from a wheel beside this Python, else from the PATH."""
-    for folder in sys.path:
-        found = glob.glob(os.path.join(folder, "nvidia", "*", "bin", "ptxas"))
-        if found:
-            return found[0]
-    return shutil.which("ptxas")
+ARCHITECTURES = (75, 80, 90, 100, 120)
+REGISTERS = 255
 
 
-def ptx_of(roots: list[Node], sm: int) -> str:
-    goal = target.nvptx(sm)
-    _, ir = pipeline.build_gpu(request.prepare(roots), goal)
-    return jit.ptx(ir, goal)
+def families() -> list[Node]:
+    """Kernels that must not spill."""
+    x, y = gk.full(512, 1000), gk.full(512, 1000)
+    wide = gk.full(1 << 20)
+    return [
+        nd.elementwise("mul", x, nd.elementwise("tanh", y)), nd.elementwise("exp", wide),
+        nd.reduce_("sum", wide, (0,)), nd.reduce_("sum", x, (0,)), nd.reduce_("max", y, (1,)),
+        nd.reduce_("argmin", gk.full(300, 77), (1,)), gk.softmax(gk.full(300, 1000)),
+        gk.softmax(gk.full(900, 10)), gk.softmax(gk.full(30, 9000)),
+        gk.scan("cumsum", (30, 900), 1), gk.draws(5000),
+        gk.product(1024, 1024, 1024), gk.product(500, 300, 200), gk.layer(60, 784, 500),
+        gk.update(500, 60, 784), gk.product(300, 200, 100, dt.float64),
+        gk.product(256, 256, 256, dt.float16), gk.product(256, 256, 256, dt.bfloat16),
+        gk.convolution((60, 16, 14, 14), (32, 16, 5, 5)), gk.product(1, 800, 500)]
 
 
-def assemble(ptx: str, sm: int, folder: Path) -> None:
-    ptxas = find_ptxas()
-    if ptxas is None:
-        pytest.skip("no ptxas: install the test extra")
-    source = folder / "kernel.ptx"
-    source.write_text(ptx)
-    command = [ptxas, f"-arch=sm_{sm}", str(source), "-o", str(folder / "kernel.cubin")]
-    made = subprocess.run(command, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
+@pytest.mark.parametrize("sm", ARCHITECTURES)
+def test_no_kernel_spills(sm: int, tmp_path: Path,
+                          record_property: pytest.RecordProperty) -> None:
+    _, ptx = gk.build(families(), sm)
+    assert f".target sm_{sm}" in ptx
+    used = gk.assemble(ptx, sm, tmp_path)
+    assert len(used) >= 20
+    for name, use in used.items():
+        record_property(f"sm_{sm} {name}", str(use))
+        assert use.spills == 0 and use.registers <= REGISTERS, (name, use)
 
 
-@pytest.mark.parametrize("sm", [75, 90])
-def test_elementwise_and_reductions(sm: int, tmp_path: Path) -> None:
-    x = leaf(np.ones((33, 70), np.float32))
-    e = nd.elementwise("tanh", nd.elementwise("mul", x, x))
-    total = nd.reduce_("sum", e, (0, 1))
-    rows = nd.reduce_("max", e, (1,))
-    soft = nd.elementwise("exp", nd.elementwise("sub", x, nd.expand(rows, x.shape)))
-    scan = nd.node("cumsum", dt.float32, x.shape, (x,), 1)
-    ptx = ptx_of([e, total, soft, scan, nd.reduce_("argmax", x, (0,))], sm)
-    assert f".target sm_{sm}" in ptx and ptx.count(".entry") >= 4
-    assemble(ptx, sm, tmp_path)
+@pytest.mark.parametrize("sm", (75, 120))
+def test_the_other_families(sm: int, tmp_path: Path) -> None:
+    roots = [gk.scattered(how, (50, 64), 300, (64,)) for how in ("set", "add", "max")]
+    roots += [gk.scattered("add", (7, 9), 500), gk.scattered("set", (70000,), 8, dtype=dt.int64),
+              gk.convolution((2, 4, 9, 9), (6, 2, 3, 3), 2, 1, 2, 1, 2),
+              gk.product(40, 30, 20, dt.bool_), gk.product(40, 5000, 20, dt.int64),
+              nd.concat([gk.full(30, 7), gk.full(30, 90)], 1)]
+    _, ptx = gk.build(roots, sm)
+    gk.assemble(ptx, sm, tmp_path)
 
 
-@pytest.mark.parametrize("sm", [75, 90])
-def test_random_programs(sm: int, tmp_path: Path) -> None:
-    for seed in range(12):
-        programs = Programs(seed)
-        roots = programs.graph(6)
-        assemble(ptx_of(roots, sm), sm, tmp_path)
+def test_random_programs(tmp_path: Path) -> None:
+    for seed in range(8):
+        _, ptx = gk.build(Programs(seed).graph(6), 90)
+        gk.assemble(ptx, 90, tmp_path)
+
+
+# -- what the text must and must not have ----------------------------------------------------------
+
+
+def test_neighbours_are_loaded_as_vectors() -> None:
+    x = gk.full(1 << 20)
+    _, ptx = gk.build([nd.elementwise("mul", x, x)], 80)
+    assert "ld.global.nc.v4.b32" in ptx and "st.global.v4.b32" in ptx
+    half = gk.full(1 << 20, dtype=dt.float16)
+    _, ptx = gk.build([nd.elementwise("mul", half, half)], 80)
+    assert re.search(r"ld\.global\.nc\.(v2\.b32|b64|v4\.b16)", ptx)
+
+
+def test_an_odd_row_of_a_view_is_not_loaded_as_vectors() -> None:
+    x = nd.slice_(gk.full(1 << 10, 1001), (0, 1), (1 << 10, 1000), (1, 1))
+    _, ptx = gk.build([nd.elementwise("mul", x, x)], 80)
+    assert ".v4" not in ptx
+
+
+def test_indices_have_32_bits_where_sizes_allow() -> None:
+    x = gk.full(300, 7, 11)
+    _, ptx = gk.build([nd.elementwise("add", nd.permute(x, (2, 0, 1)),
+                                      nd.const(dt.float32, 1, (11, 300, 7)))], 80)
+    assert not re.search(r"(div|rem|mul\.lo)\.[us]64", ptx)
+
+
+def everything(dtype: DType) -> list[Node]:
+    """Every elementwise op that takes the dtype."""
+    x, y, m = gk.full(40, dtype=dtype), gk.full(40, dtype=dtype), gk.full(40, dtype=dt.bool_)
+    roots = [nd.elementwise("where", m, x, y), nd.cast(x, dt.float64), nd.cast(x, dt.int8)]
+    for name in sorted(ELEMENTWISE - {"where", "cast", "bitcast", "philox"}):
+        row = OPS[name]
+        if row.rule in ("part", "pair") or name == "conj":
+            continue  # complex numbers are taken apart by a pass
+        if (row.rule == "float" and not dtype.is_float) or (row.rule == "bits" and dtype.is_float):
+            continue
+        roots.append(nd.elementwise(name, *(x, y)[:row.arity]))
+    return roots
+
+
+@pytest.mark.parametrize("dtype", (dt.float16, dt.bfloat16, dt.float32, dt.float64, dt.int32),
+                         ids=lambda d: d.name)
+def test_no_library_is_called(dtype: DType) -> None:
+    """Every function of the module is in the module: no libdevice, no libm."""
+    _, ptx = gk.build(everything(dtype), 75)
+    assert ".extern" not in ptx
+    called = set(re.findall(r"call\.uni[^;]*?\b(\w+),\s*\(", ptx))
+    assert all(name.startswith("fb_") for name in called), called
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+
+def test_a_scatter_that_sets_starts_from_an_empty_table() -> None:
+    program, _ = gk.build([gk.scattered("set", (50, 3), 400, (3,))], 80)
+    fill = next(s for s in program.steps if isinstance(s, Fill))
+    assert (fill.value, fill.nbytes) == (255, 200)
+    assert [type(s).__name__ for s in program.steps] == ["Copy", "Fill", "Launch", "Launch"]
+
+
+def test_a_host_routine_is_declared() -> None:
+    x = gk.full(30, 7)
+    order = nd.node("extern", dt.int64, x.shape, (x,), ("argsort", (1, False)))
+    program, _ = gk.build([nd.elementwise("add", order, order)], 80)
+    host = next(s for s in program.steps if isinstance(s, Host))
+    assert host.extern.name == "argsort" and program.kernels[0].name == "argsort"
+
+
+def test_work_after_a_failure_leaves_inputs_alone() -> None:
+    """A kernel that overwrites an input asks the error word first."""
+    base, where = gk.full(50), gk.full(90, dtype=dt.int64)
+    found = nd.reduce_("sum", nd.node("gather", dt.float32, (90,), (base, where)), (0,))
+    new = nd.elementwise("mul", base, nd.elementwise("exp", nd.expand(found, base.shape)))
+    goal = target.nvptx(80)
+    program, ir = pipeline.build_gpu(request.prepare([new], {new: base}), goal)
+    last = program.steps[-1]
+    assert isinstance(last, Launch) and 0 in last.arguments and program.alias == [0]
+    assert re.search(r"stop\d+:\n  ret void", ir)
+
+
+def test_grids_follow_the_machine() -> None:
+    x = gk.full(1 << 20)
+    small, _ = gk.build([nd.elementwise("exp", x)], 80, 2)
+    large, _ = gk.build([nd.elementwise("exp", x)], 80, 100)
+    grids = [s.grid[0] for p in (small, large) for s in p.steps if isinstance(s, Launch)]
+    assert grids[0] == 16 and grids[0] < grids[1] <= 800
+
+
+def test_a_loop_is_repeated_steps() -> None:
+    total, rows = fb.scan(lambda c, x: (c + x, c * x), fb.zeros(5), fb.ones(3, 5))
+    program, _ = gk.build([total.storage().node, rows.storage().node], 80)
+    loop = next(s for s in program.steps if isinstance(s, Repeat))
+    assert loop.count == 3 and len(loop.carries) == 1 and len(loop.rows) == 2
+    assert all(isinstance(s, Launch) for s in loop.steps) and len(loop.results) == 1

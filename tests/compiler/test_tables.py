@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from flambeau.compiler import check, planes, simplify
-from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen import gpu, scalar
 from flambeau.compiler.differentiate import NONDIFFERENTIABLE, RULES, ZERO
 from flambeau.compiler.ops import COMPLEX, ELEMENTWISE, MOVEMENT, OPS, REDUCTIONS, SCANS
 from flambeau.runtime import reference
@@ -25,6 +25,13 @@ def test_rows_are_well_formed() -> None:
 
 def test_code_for_every_elementwise_op() -> None:
     assert set(scalar.EMIT) == ELEMENTWISE - PLANES
+
+
+def test_gpu_code_for_every_op() -> None:
+    """Each has its way there; what the host must do is said so, and is only the extern."""
+    assert set(gpu.HOW) == set(OPS)
+    assert {n for n, how in gpu.HOW.items() if how == "host"} == {"extern"}
+    assert {n for n, how in gpu.HOW.items() if how == "expression"} == set(scalar.EMIT)
 
 
 def test_derivative_of_every_op() -> None:

@@ -62,12 +62,18 @@ _methods.install()
 
 
 _IN_FILES = ("load", "load_checkpoint", "save", "save_checkpoint")
+_IN_LINALG = ("cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "logdet",
+              "matrix_exp", "matrix_power", "slogdet", "vecdot")
+_IN_TORCH7 = ("btrifact", "btrisolve", "eig", "gels", "gesv", "inverse", "orgqr", "ormqr", "potrf",
+              "potri", "potrs", "pstrf", "qr", "svd", "symeig", "trtrs")
+_LATER = {**dict.fromkeys(_IN_FILES, "files"), **dict.fromkeys(_IN_LINALG, "linalg"),
+          **dict.fromkeys(_IN_TORCH7, "linalg.torch7")}
 
 
 def __getattr__(name: str) -> _Any:
     """Submodules, and what they give to this one, when first used (PEP 562)."""
-    if name in _IN_FILES:
-        return getattr(_importlib.import_module(f"{__name__}.files"), name)
+    if name in _LATER:
+        return getattr(_importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
     if name.startswith("_") or _util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"flambeau: no name {name!r}")
     return _importlib.import_module(f"{__name__}.{name}")

@@ -18,6 +18,7 @@ from flambeau.compiler.differentiate import EXTERN_RULES
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Shape
 from flambeau.runtime.externs import EXTERNS
+from flambeau.runtime.lapack import LinAlgError as LinAlgError
 
 from . import realize as door
 from .tensor import Tensor, derive, enable_grad, read, result

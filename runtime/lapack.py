@@ -113,11 +113,16 @@ def _address(name: str) -> int:
 # -- the native loop -----------------------------------------------------------------------------
 
 @lru_cache(maxsize=1)
-def _repeat() -> Any:
+def _code() -> jit.Code:
+    """The loop's machine code, never unloaded."""
     text = _source()
-    code = jit.load(text, cache.digest("lapack", text), jit.host_target())
+    return jit.load(text, cache.digest("lapack", text), jit.host_target())
+
+
+@lru_cache(maxsize=1)
+def _repeat() -> Any:
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p)
-    return kind(code.address("fb_lapack"))
+    return kind(_code().address("fb_lapack"))
 
 
 def _source() -> str:

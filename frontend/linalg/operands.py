@@ -40,7 +40,7 @@ def matrices(name: str, x: Any) -> tuple[Tensor, DType]:
 
 def square(name: str, x: Any) -> tuple[Tensor, DType]:
     """x as a tensor of square matrices, and the dtype of results. Raises ValueError for others."""
-    t, dtype = matrices(name, x)
+    (t,), dtype = floats(name, x)
     check_square(name, t)
     return t, dtype
 
@@ -113,3 +113,6 @@ def halved_triangle(t: Tensor) -> Tensor:
     return (tril(t) + tril(t, -1)) * 0.5
 
 
+def resolution(t: Tensor) -> float:
+    """The distance from 1 to the next number of t's precision."""
+    return 2.0 ** -52 if t.dtype.name in ("float64", "complex128") else 2.0 ** -23

@@ -27,6 +27,7 @@ from .operands import (
     matrices,
     on_host,
     parts,
+    resolution,
     rounded,
     same_batch,
     square,
@@ -404,7 +405,7 @@ def fitting(name: str, a: Any, b: Any, rcond: float | None = None) -> LstsqResul
     if 0 in m.shape or 0 in rows.shape:
         solution, rank, values = (zeros(s, dtype=m.dtype) for s in shapes)
     else:
-        ratio = _resolution(m) * max(m.shape[-2:]) if rcond is None else float(rcond)
+        ratio = resolution(m) * max(m.shape[-2:]) if rcond is None else float(rcond)
         flat = on_host("lstsq", (total(*shapes),), m, rows, options=(name, ratio))
         solution, rank, values = parts(flat, *shapes)
     left = rows - m @ solution
@@ -413,10 +414,6 @@ def fitting(name: str, a: Any, b: Any, rcond: float | None = None) -> LstsqResul
         solution, residuals = solution.squeeze(-1), residuals.squeeze(-1)
     return LstsqResult(solution.to(dtype), residuals.to(dtype),
                        rank.squeeze(-1).detach().to(dt.int64), values.detach().to(dtype))
-
-
-def _resolution(t: Tensor) -> float:
-    return 2.0 ** -52 if t.dtype.name in ("float64", "complex128") else 2.0 ** -23
 
 
 def _lstsq_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:

@@ -17,7 +17,7 @@ help:
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make bench  training speed of the six benchmark nets"
-	@echo "make docs   docs/flags.md from the sources"
+	@echo "make docs   docs/flags.md, ops.md and torch7.md from the sources"
 	@echo "make clean  delete what the others made"
 
 demo: $(RUN)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the pages of docs/ that come from the sources: flags.md.
+"""Writes the pages of docs/ that come from the sources: flags.md, ops.md, torch7.md.
 
 `make docs` runs it; tests/test_house.py says when a page is out of date.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ops_table
+import torch7_table
 from flambeau.compiler import config
 
 HEAD = """# Flags
@@ -23,7 +25,8 @@ Python, `with flambeau.compiler.config.override(debug=2):` changes flags for a w
 
 def pages() -> dict[str, str]:
     """The text of each generated page, by file name."""
-    return {"flags.md": HEAD + config.markdown() + "\n"}
+    return {"flags.md": HEAD + config.markdown() + "\n", "ops.md": ops_table.page(),
+            "torch7.md": torch7_table.page()}
 
 
 if __name__ == "__main__":

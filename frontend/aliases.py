@@ -44,6 +44,10 @@ from .elementwise import (
 from .joining import concatenate, tile, vstack
 from .movement import broadcast_tensors, clone, moveaxis, swapaxes
 from .random import shuffle
+from .recording import as_tensor
+from .tensor import Tensor
+
+_Int = int
 
 absolute = abs
 negative = neg
@@ -74,6 +78,12 @@ conjugate = conj
 bitand, bitor, bitxor, lshift, rshift = (bitwise_and, bitwise_or, bitwise_xor, left_shift,
                                          right_shift)
 repeat_tensor = tile
+
+
+def numel(x: Tensor) -> _Int:
+    """Number of elements. Torch7 numel."""
+    return as_tensor("numel", x).numel()
+
 
 float = _dt.float32
 double = _dt.float64
@@ -148,6 +158,7 @@ __all__ = [
     "negative",
     "newaxis",
     "not_equal",
+    "numel",
     "permutation",
     "pi",
     "power",

@@ -58,6 +58,10 @@ from .products import (
     addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, einsum, ger,
     inner, kron, match, matmul, mm, mv, outer, renorm, tensordot, trace, tril, triu, vdot
 )
+from .putting import (
+    choose, compress, diag_indices, index_reduce, put, put_along_axis, scatter_reduce,
+    tril_indices, triu_indices
+)
 from .random import (
     Draw, Generator, Seed, bernoulli, default_generator, dropout, dropout_mask, exponential,
     get_rng_state, initial_seed, manual_seed, multinomial, normal, rand, rand_like, randint,
@@ -131,3 +135,5 @@ __all__ += ["bhistc", "bincount", "bucketize", "histc", "histogram", "histogram_
 __all__ += ["Sorted", "argpartition", "argsort", "kthvalue", "median", "mode", "msort", "nanmedian",
             "nanquantile", "partition", "percentile", "quantile", "sort", "topk"]
 __all__ += ["as_strided", "map_storage"]
+__all__ += ["choose", "compress", "diag_indices", "index_reduce", "put", "put_along_axis",
+            "scatter_reduce", "tril_indices", "triu_indices"]

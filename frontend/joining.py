@@ -167,6 +167,7 @@ def pad(x: Any, widths: Any, mode: str = "constant", value: float = 0) -> Tensor
     t = as_tensor("pad", x)
     pairs = _pad_pairs(t, widths)
     kinds = {"constant": "constant", "reflect": "reflect", "replicate": "replicate",
+             "symmetric": "symmetric",
              "edge": "replicate", "circular": "circular", "wrap": "circular"}
     if mode not in kinds:
         raise ValueError(f"pad: expected mode {', '.join(kinds)}, got {mode!r}")
@@ -215,7 +216,8 @@ def _pad_axis(t: Tensor, axis: int, before: int, after: int, kind: str) -> Tenso
     if before == after == 0:
         return t
     extent = t.shape[axis]
-    room = {"reflect": extent - 1, "circular": extent, "replicate": before + after}[kind]
+    room = {"reflect": extent - 1, "circular": extent, "symmetric": extent,
+            "replicate": before + after}[kind]
     if extent == 0 or max(before, after) > room:
         raise ValueError(f"pad: expected widths up to {room} for {kind} on axis {axis} of shape "
                          f"{t.shape}, got {(before, after)}")
@@ -225,9 +227,10 @@ def _pad_axis(t: Tensor, axis: int, before: int, after: int, kind: str) -> Tenso
 
 def _pad_ends(t: Tensor, axis: int, before: int, after: int, kind: str) -> tuple[Tensor, Tensor]:
     extent = t.shape[axis]
-    if kind == "reflect":
-        return (flip(narrow(t, axis, 1, before), axis),
-                flip(narrow(t, axis, extent - 1 - after, after), axis))
+    if kind in ("reflect", "symmetric"):
+        skip = int(kind == "reflect")  # the edge itself
+        return (flip(narrow(t, axis, skip, before), axis),
+                flip(narrow(t, axis, extent - skip - after, after), axis))
     if kind == "circular":
         return narrow(t, axis, extent - before, before), narrow(t, axis, 0, after)
     shapes = [(*t.shape[:axis], width, *t.shape[axis + 1:]) for width in (before, after)]

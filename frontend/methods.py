@@ -19,6 +19,7 @@ from . import (
     movement,
     printing,
     products,
+    putting,
     random,
     recording,
     reductions,
@@ -49,7 +50,8 @@ _ELEMENTWISE = (
     products.renorm, products.tril, products.triu,
     reductions.cumsum, reductions.cumprod,
     indexing.masked_fill, indexing.masked_scatter, indexing.scatter, indexing.scatter_add,
-    indexing.index_add, indexing.index_copy, indexing.index_fill,
+    indexing.index_add, indexing.index_copy, indexing.index_fill, putting.put,
+    putting.scatter_reduce, putting.index_reduce,
 )
 _FUNCTIONS = (
     e.positive, e.isnan, e.isinf, e.signbit, e.logaddexp, e.eq, e.ne, e.lt, e.le, e.gt, e.ge,
@@ -95,7 +97,10 @@ _ALIASES = {
     "cmax": "maximum", "cmin": "minimum", "cinv": "reciprocal", "clip": "clamp",
     "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "greater": "gt",
     "less": "lt", "not_equal": "ne", "copy": "clone", "bitwise_not": "invert",
-    "totable": "tolist", "n_element": "numel",
+    "totable": "tolist", "n_element": "numel", "n_dimension": "dim", "bitand": "bitwise_and",
+    "bitor": "bitwise_or", "bitxor": "bitwise_xor", "lshift": "left_shift",
+    "rshift": "right_shift", "csub": "sub", "cpow": "pow", "cfmod": "fmod",
+    "cremainder": "remainder", "repeat_tensor": "tile", "index": "index_select",
 }
 _INPLACE_OPERATORS = {
     "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_",

@@ -311,7 +311,10 @@ def _data_ptr(self: Storage) -> int:
 
 
 def _caster(dtype: DType) -> Any:
-    return lambda self: _to(self, dtype)
+    def method(self: Storage) -> Storage:
+        return _to(self, dtype)
+    method.__doc__ = f"A new storage with the elements as {dtype.name}. Torch7 Storage:type."
+    return method
 
 
 def install() -> None:

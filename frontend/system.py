@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os as _os
+import time as _time
+
 from flambeau.runtime import memory as _memory
 from flambeau.runtime.pool import num_threads, set_num_threads, threads
 
@@ -26,6 +29,22 @@ def reset_peak_memory() -> None:
 def empty_cache() -> None:
     """Gives memory that is kept for reuse back to the system."""
     _memory.empty_cache()
+
+
+def tic() -> float:
+    """The clock now, in seconds: what `toc` takes. Torch7 tic."""
+    return _time.perf_counter()
+
+
+def toc(start: float) -> float:
+    """Seconds since `tic` gave start. Torch7 toc."""
+    return _time.perf_counter() - start
+
+
+def num_cores() -> int:
+    """Processors that this process may use. Torch7 getnumcores."""
+    return len(_os.sched_getaffinity(0)) if hasattr(_os, "sched_getaffinity") else (
+        _os.cpu_count() or 1)
 
 
 class openmp:
@@ -55,5 +74,5 @@ class openmp:
         return num_threads()
 
 
-__all__ = ["empty_cache", "memory", "num_threads", "openmp", "reset_peak_memory",
-           "set_num_threads", "threads"]
+__all__ = ["empty_cache", "memory", "num_cores", "num_threads", "openmp", "reset_peak_memory",
+           "set_num_threads", "threads", "tic", "toc"]

@@ -261,3 +261,52 @@ def test_division_with_rounding() -> None:
     down = fb.div(fb.tensor(a[:4]), fb.tensor(b[:4]), rounding_mode="floor")
     assert down.tolist() == [3, -4, -4, 3]
     assert fb.div(fb.tensor([-7.5]), 2, rounding_mode="trunc").tolist() == [-3]
+
+
+def test_putting() -> None:
+    x = fb.zeros(2, 3)
+    assert fb.put(x, [[0, 5], [1, 5]], [[1.0, 2], [3, 4]]).tolist() == [[1, 3, 0], [0, 0, 4]]
+    assert fb.put(x, [5, 5, -1], 2.0, accumulate=True)[1].tolist() == [0, 0, 6]
+    assert x.put_([1], 9.0).tolist() == [[0, 9, 0], [0, 0, 0]]
+    a, index = RNG.random((3, 4)), RNG.integers(0, 4, (3, 2))
+    want = a.copy()
+    np.put_along_axis(want, index, 7.0, 1)
+    check(fb.put_along_axis(fb.tensor(a, dtype="float64"), index, 7.0, 1), want)
+    assert fb.put_along_axis(fb.zeros(2, 2), [3], 1.0, None).tolist() == [[0, 0], [0, 1]]
+    assert fb.compress([0, 1, 1], fb.arange(6).view(2, 3), 1).tolist() == [[1, 2], [4, 5]]
+    assert fb.tril_indices(3, 2).tolist() == [list(v) for v in np.tril_indices(3, 0, 2)]
+    assert fb.triu_indices(2, 4, 1).tolist() == [list(v) for v in np.triu_indices(2, 1, 4)]
+    assert fb.eye(3)[fb.diag_indices(3)].tolist() == [1, 1, 1]
+    assert fb.choose([0, 1, 1], [[1, 2, 3], 9]).tolist() == [1, 9, 9]
+
+
+def test_reducing_scatters() -> None:
+    x = fb.tensor([10.0, 20, 30, 40]).double()
+    index, source = fb.tensor([0, 1, 0, 3, 0]), fb.tensor([1.0, 2, 3, 50, 8]).double()
+    expected = {"sum": ([22, 22, 30, 90], [12, 2, 30, 50]),
+                "amax": ([10, 20, 30, 50], [8, 2, 30, 50]),
+                "amin": ([1, 2, 30, 40], [1, 2, 30, 50]),
+                "mean": ([5.5, 11, 30, 45], [4, 2, 30, 50])}
+    for reduce, (with_self, without) in expected.items():
+        check(fb.scatter_reduce(x, 0, index, source, reduce), with_self)
+        check(fb.scatter_reduce(x, 0, index, source, reduce, include_self=False), without)
+        assert fb.gradcheck(lambda x, s, r=reduce: fb.scatter_reduce(x, 0, index, s, r),
+                            [x, source])
+    rows = fb.zeros(2, 2).index_reduce(0, fb.tensor([1, 1]), fb.tensor([[1.0, 5], [3, 2]]), "amax")
+    assert rows.tolist() == [[0, 0], [3, 5]]
+    assert fb.index_reduce(fb.ones(2), 0, [0, 0], fb.tensor([1.0, 4]), "sum").tolist() == [6, 1]
+    with pytest.raises(ValueError, match="scatter_reduce: expected reduce sum, amax, amin, mean"):
+        fb.scatter_reduce(x, 0, index, source, "prod")
+
+
+def test_symmetric_padding() -> None:
+    a = np.arange(6.0).reshape(2, 3)
+    check(fb.pad(fb.tensor(a), [(1, 2), (3, 1)], "symmetric"),
+          np.pad(a, [(1, 2), (3, 1)], "symmetric"))
+    with pytest.raises(ValueError, match="pad: expected widths up to 3 for symmetric on axis 1"):
+        fb.pad(fb.tensor(a), [(0, 0), (4, 0)], "symmetric")
+
+
+def test_clocks_and_cores() -> None:
+    start = fb.tic()
+    assert 0 <= fb.toc(start) < 60 and fb.num_cores() >= 1

@@ -1,0 +1,147 @@
+"""Writing at places, as values: put, put_along_axis, scatter_reduce, index_reduce, compress; and
+the indices of triangles and diagonals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flambeau.compiler.dtype import DType
+
+from .creation import arange, ones_like, tensor, zeros_like
+from .indexing import gather, index_add, scatter, take
+from .joining import stack
+from .movement import broadcast_to, reshape, select
+from .recording import accepts_dim, as_tensor, broadcast_shapes
+from .tensor import Tensor, as_dtype, check_axis
+
+
+def put(x: Any, index: Any, values: Any, accumulate: bool = False) -> Tensor:
+    """x with values at positions of the flattened tensor; values broadcast to the index's shape,
+    of equal positions the last wins, or (accumulate) all are added. PyTorch put, NumPy put.
+
+    Raises IndexError for positions outside.
+    """
+    t, i = as_tensor("put", x), as_tensor("put", index)
+    given = as_tensor("put", values).to(t.dtype)
+    flat = reshape(t, -1 if t.size else 0)
+    lines = reshape(broadcast_to(given, i.shape), -1 if i.size else 0)
+    where = reshape(i, -1 if i.size else 0)
+    made = scatter(flat, 0, where, lines, "add" if accumulate else None)
+    return reshape(made, t.shape)
+
+
+@accepts_dim
+def put_along_axis(x: Any, index: Any, values: Any, axis: int | None = -1) -> Tensor:
+    """`scatter` with NumPy's order of arguments; index and values broadcast against x but for
+    axis. NumPy put_along_axis, as a value: x itself stays."""
+    t, i = as_tensor("put_along_axis", x), as_tensor("put_along_axis", index)
+    if axis is None:
+        return put(t, reshape(i, -1), values)
+    axis = check_axis("put_along_axis", axis, t.ndim)
+    if i.ndim != t.ndim:
+        raise ValueError(f"put_along_axis: expected an index with {t.ndim} axes, got {i.shape}")
+    shape = tuple(i.shape[a] if a == axis else e for a, e in enumerate(t.shape))
+    given = as_tensor("put_along_axis", values).to(t.dtype)
+    return scatter(t, axis, broadcast_to(i, shape),  # type: ignore[no-any-return]
+                   broadcast_to(given, broadcast_shapes("put_along_axis", given.shape, shape)))
+
+
+_REDUCTIONS = ("sum", "amax", "amin", "mean")
+
+
+@accepts_dim
+def scatter_reduce(x: Any, axis: int, index: Any, source: Any, reduce: str,
+                   include_self: bool = True) -> Tensor:
+    """x with the sum, amax, amin or mean of all source[i, j] with the same place [index[i, j], j]
+    (axis 0), and of x's element there if included. Places nobody names keep x. Differentiable.
+
+    PyTorch scatter_reduce. Raises ValueError for another reduce.
+    """
+    if reduce not in _REDUCTIONS:
+        raise ValueError(f"scatter_reduce: expected reduce {', '.join(_REDUCTIONS)}, got "
+                         f"{reduce!r}")
+    t, i = as_tensor("scatter_reduce", x), as_tensor("scatter_reduce", index)
+    given = as_tensor("scatter_reduce", source).to(t.dtype)
+    if not include_self:
+        start: Any = 0
+        if reduce in ("amax", "amin"):  # any of the values that come
+            start = gather(given, axis, _one_at(t, axis, i))
+        t = scatter(t, axis, i, start)
+    kind = {"sum": "add", "mean": "add", "amax": "max", "amin": "min"}[reduce]
+    made: Tensor = scatter(t, axis, i, given, kind)
+    if reduce != "mean":
+        return made
+    ones = ones_like(given, dtype="int64")
+    count = scatter(zeros_like(t, dtype="int64"), axis, i, ones, "add") + int(include_self)
+    count = count.clamp(min=1)
+    return made / count if t.dtype.is_inexact else made.div(count, rounding_mode="floor")  # type: ignore[no-any-return]
+
+
+def _one_at(t: Tensor, axis: int, index: Tensor) -> Tensor:
+    """For each place of index a position along axis of some source element that goes there."""
+    axis = check_axis("scatter_reduce", axis, t.ndim)
+    shape = tuple(index.shape[a] if a == axis else 1 for a in range(t.ndim))
+    units = tuple(-1 if a == axis else 1 for a in range(t.ndim))
+    own = broadcast_to(reshape(arange(shape[axis]), units), index.shape)
+    marked = scatter(zeros_like(t, dtype="int64"), axis, index, own)
+    return gather(marked, axis, index)  # type: ignore[no-any-return]
+
+
+@accepts_dim
+def index_reduce(x: Any, axis: int, index: Any, source: Any, reduce: str) -> Tensor:
+    """x with source's slices combined into the slices at a vector of indices along axis: sum, amax,
+    amin or mean, x's own included. PyTorch index_reduce."""
+    t, given = as_tensor("index_reduce", x), as_tensor("index_reduce", source)
+    i = as_tensor("index_reduce", index)
+    if reduce == "sum":
+        return index_add(t, axis, i, given)  # type: ignore[no-any-return]
+    at = check_axis("index_reduce", axis, t.ndim)
+    if i.ndim != 1 or given.ndim != t.ndim or given.shape[at] != i.shape[0]:
+        raise ValueError(f"index_reduce: expected a vector of indices and as many slices, got "
+                         f"{i.shape} and {given.shape}")
+    wide = broadcast_to(reshape(i, (1,) * at + (-1,) + (1,) * (t.ndim - at - 1)), given.shape)
+    return scatter_reduce(t, at, wide, given, reduce)  # type: ignore[no-any-return]
+
+
+@accepts_dim
+def compress(condition: Any, x: Any, axis: int | None = None) -> Tensor:
+    """x's slices along axis (elements of the flattened tensor) where a vector is true. Forces the
+    vector. NumPy compress."""
+    chosen = np.flatnonzero(as_tensor("compress", condition).numpy())
+    return take(x, chosen, axis)  # type: ignore[no-any-return]
+
+
+def tril_indices(rows: int, columns: int | None = None, offset: int = 0, dtype: Any = "int64"
+                 ) -> Tensor:
+    """(2, n): the rows and columns of a matrix's lower triangle, row by row. PyTorch tril_indices;
+    NumPy's is a tuple: `tuple(...)` of this."""
+    return _triangle(np.tril_indices, rows, columns, offset, as_dtype("tril_indices", dtype))
+
+
+def triu_indices(rows: int, columns: int | None = None, offset: int = 0, dtype: Any = "int64"
+                 ) -> Tensor:
+    """(2, n): the rows and columns of a matrix's upper triangle, row by row. PyTorch
+    triu_indices."""
+    return _triangle(np.triu_indices, rows, columns, offset, as_dtype("triu_indices", dtype))
+
+
+def _triangle(of: Any, rows: int, columns: int | None, offset: int, dtype: DType) -> Tensor:
+    return tensor(np.stack(of(rows, offset, rows if columns is None else columns)), dtype)
+
+
+def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
+    """The indices of the main diagonal of an n x n x ... tensor. NumPy diag_indices."""
+    return (arange(n),) * ndim
+
+
+def choose(index: Any, choices: Any) -> Tensor:
+    """Where index is k, the element of the k-th choice; all broadcast. NumPy choose.
+
+    Raises IndexError for an index outside, when values are asked for.
+    """
+    tensors = [as_tensor("choose", c) for c in choices]
+    i = as_tensor("choose", index)
+    shape = broadcast_shapes("choose", i.shape, *(c.shape for c in tensors))
+    stacked = stack([broadcast_to(c, shape) for c in tensors])
+    return select(gather(stacked, 0, broadcast_to(i, shape).unsqueeze(0)), 0, 0)  # type: ignore[no-any-return]

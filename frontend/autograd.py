@@ -22,7 +22,7 @@ from . import realize as door
 from . import tracing, trees
 from .joining import stack
 from .movement import reshape
-from .pullback import pull
+from .pullback import marked_by_others, pull
 from .recording import as_tensor
 from .tensor import Tensor, enable_grad, leaves, mode, read, result, stop, write
 
@@ -189,7 +189,7 @@ def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0, has
             value, aux = outcome if has_aux else (outcome, None)
             n = read(_one_element("grad", value))
             found = pull([n], [None], inputs.marks)
-        requires = inputs.requires or (mode.grad and found.open)
+        requires = inputs.requires or (mode.grad and marked_by_others([n], inputs.marks))
         grads = inputs.shaped([_give(g, t, requires)
                                for g, t in zip(found.wanted, inputs.tensors)])
         gradient = grads[0] if isinstance(argnums, int) else tuple(grads)
@@ -250,8 +250,8 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]
             raise ValueError("vjp: expected a cotangent nested like the result")
         gs = [_cotangent("vjp", t, g) for t, g in zip(outputs, given)]
         found = pull(nodes, gs, inputs.marks)
-        requires = mode.grad and (inputs.requires or found.open
-                                  or any(g.requires_grad for g in given))
+        requires = mode.grad and (inputs.requires or any(g.requires_grad for g in given)
+                                  or marked_by_others(nodes, inputs.marks))
         return tuple(inputs.shaped([_give(n, t, requires)
                                     for n, t in zip(found.wanted, inputs.tensors)]))
 
@@ -277,7 +277,8 @@ def jvp(fn: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any])
     back = pull(nodes, dummies, inputs.marks)
     pairs = [(g, s) for g, s in zip(back.wanted, steps) if g is not None]
     found = pull([g for g, _ in pairs], [s for _, s in pairs], dummies)
-    requires = mode.grad and (inputs.requires or back.open or any(a.requires_grad for a in along))
+    requires = mode.grad and (inputs.requires or any(a.requires_grad for a in along)
+                              or marked_by_others(nodes, inputs.marks))
     values = [result(n, requires, t.device) for n, t in zip(nodes, outputs)]
     slopes = [_give(n, t, requires) for n, t in zip(found.wanted, outputs)]
     return trees.unflatten(spec, values), trees.unflatten(spec, slopes)

@@ -210,7 +210,7 @@ class Variant(Inspected):
             self.executable.run([leaf.arg.address for leaf in leaves],
                                 [b.address for b in made], self._numbers(values))
         except execute.ProgramError as error:
-            raise door.located(error, self.request) from None
+            raise door.located(error, self.request.order) from None
         found = self.deliver(made, values)
         del leaves
         self._bind(made)
@@ -302,7 +302,7 @@ class Variant(Inspected):
         if status:
             self.block[:8] = bytes(8)
             error = execute.ProgramError(*self.executable.program.errors[status - 1])
-            raise door.located(error, self.request)
+            raise door.located(error, self.request.order)
 
     def number(self) -> None:
         """Writes all numbers but the arguments into the block."""

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, Protocol
 from flambeau.compiler import node as N
 from flambeau.compiler.algebra import add, like
 from flambeau.compiler.differentiate import gradients
-from flambeau.compiler.node import Node, node
+from flambeau.compiler.node import Node, fresh, node
 from flambeau.compiler.simplify import simplify, stabilise
+from flambeau.runtime.matching import ANY, INNER, STOP, Pattern, Recent, worth_it
 
 from .tensor import leaves
 
@@ -48,27 +49,22 @@ class Boundary:
 
 
 class Pulled(NamedTuple):
-    """Cotangents of the nodes asked for, and of leaves that require grad, by their tokens.
-
-    open: does the graph hold marks of others (an outer gradient, leaves not asked for)?
-    """
+    """Cotangents of the nodes asked for, and of leaves that require grad, by their tokens."""
 
     wanted: list[Node | None]
     leaves: dict[int, Node]
-    open: bool
 
 
 class _Survey:
     """A numbered graph. stops: numbers of the nodes where cotangents are collected."""
 
-    __slots__ = ("key", "open", "order", "outputs", "stops")
+    __slots__ = ("key", "order", "outputs", "stops")
 
     def __init__(self, outputs: Sequence[Node], wanted: Sequence[Node]) -> None:
         order: list[Node] = []
         key: list[Any] = []
         number: dict[Node, int] = {}
         stops: list[int] = []
-        self.open = False
         get = number.get
         targets = wanted if len(wanted) < 5 else set(wanted)
         stack = list(outputs)
@@ -83,11 +79,9 @@ class _Survey:
                 if n.op == "mark" and n.arg != 0:
                     token = n.arg
                     if n in targets or type(token) is Boundary or token in leaves:
-                        self.open = self.open or n not in targets
                         stops.append(len(order))
                         key.append((0, n.dtype, n.shape))
                     else:  # somebody else's: looked through
-                        self.open = True
                         if i is None:
                             stack.append(src[0])
                         else:
@@ -121,6 +115,11 @@ class _Survey:
         self.order, self.stops = order, stops
         self.outputs = tuple([number[y] for y in outputs])
         self.key = tuple(key)
+
+    def pattern(self) -> Pattern:
+        """What a graph of this structure is compared with."""
+        kinds = [STOP if row[0] == 0 else ANY if row[0] == 1 else INNER for row in self.key]
+        return Pattern(self.order, kinds, [row[4:] for row in self.key], self.outputs, True)
 
     def abstract(self) -> list[Node]:
         """The same graph over placeholders; looks through marks of others."""
@@ -180,29 +179,65 @@ class Recipe:
         put = slots.append
         for op, dtype, shape, src, arg in self.steps:
             if len(src) == 1:
-                put(node(op, dtype, shape, (slots[src[0]],), arg))
+                put(fresh(op, dtype, shape, (slots[src[0]],), arg))
             elif len(src) == 2:
-                put(node(op, dtype, shape, (slots[src[0]], slots[src[1]]), arg))
+                put(fresh(op, dtype, shape, (slots[src[0]], slots[src[1]]), arg))
+            elif src:
+                put(fresh(op, dtype, shape, tuple([slots[i] for i in src]), arg))
             else:
-                put(node(op, dtype, shape, tuple([slots[i] for i in src]), arg))
+                put(node(op, dtype, shape, (), arg))
         return [None if i < 0 else slots[i] for i in self.results]
 
 
 _recipes: dict[Any, Recipe] = {}
 
 
+class _Known(NamedTuple):
+    """A surveyed graph to compare others with, and its recipe."""
+
+    pattern: Pattern
+    stops: list[int]
+    recipe: Recipe
+
+
+_known: Recent[_Known] = Recent()
+
+
 def _once(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence[Node]
-          ) -> tuple[_Survey, list[Node | None]]:
-    """Cotangents of a survey's stops. given: of the outputs; None stands for ones."""
+          ) -> tuple[list[int], list[Node], list[Node | None]]:
+    """(stops, nodes by number, cotangents of the stops). A given None stands for ones."""
+    roots, targets = list(outputs), list(wanted)
+    absent = tuple([g is None for g in given])
+    place = (absent, len(targets), roots[0].op, roots[0].shape)
+    match = _known.find(place, roots, targets, leaves.data)  # type: ignore[attr-defined]
+    if match is not None:
+        known, order = match
+        return known.stops, order, known.recipe.follow(order, given)
     survey = _Survey(outputs, wanted)
-    key = (survey.key, survey.outputs, tuple([g is None for g in given]))
+    key = (survey.key, survey.outputs, absent)
     recipe = _recipes.get(key)
     if recipe is None:
         recipe = Recipe(survey, given)
         if len(_recipes) >= RECIPES:
             _recipes.pop(next(iter(_recipes)))
         _recipes[key] = recipe
-    return survey, recipe.follow(survey.order, given)
+    elif worth_it(survey.order):  # seen before: it will come again
+        _known.add(place, _Known(survey.pattern(), survey.stops, recipe))
+    return survey.stops, survey.order, recipe.follow(survey.order, given)
+
+
+def marked_by_others(outputs: Sequence[Node], wanted: Sequence[Node]) -> bool:
+    """Does the graph hold marks besides those of `wanted` (an outer gradient, other leaves)?"""
+    seen = set(wanted)
+    stack = [n for n in outputs if n not in seen]
+    while stack:
+        n = stack.pop()
+        if n.op == "mark" and n.arg != 0:
+            return True
+        fresh = [s for s in n.src if s not in seen]
+        seen.update(fresh)
+        stack += fresh
+    return False
 
 
 def pull(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence[Node] = (),
@@ -212,29 +247,29 @@ def pull(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence
     A given None stands for ones. want: "inputs" or "parameters" keeps boundaries from computing the
     others; scale is handed to them. Raises NotDifferentiable.
     """
-    survey, found = _once(outputs, given, wanted)
+    stops, order, found = _once(outputs, given, wanted)
     totals: dict[Node, Node] = {}
     of_leaves: dict[int, Node] = {}
     bounds: dict[Node, Node] = {}
-    _collect(survey, found, totals, of_leaves, bounds)
-    opened = survey.open
+    _collect(stops, order, found, totals, of_leaves, bounds)
     while bounds:  # the one made last: all its readers have been asked
         last = max(bounds, key=lambda n: n.arg.serial)
         edge: Boundary = last.arg
         back = edge.owner.pull_back(bounds.pop(last), scale, want)
         pairs = [(n, g) for n, g in zip(edge.inputs, back) if g is not None]
         if pairs:
-            survey, found = _once([n for n, _ in pairs], [g for _, g in pairs], wanted)
-            _collect(survey, found, totals, of_leaves, bounds)
-    return Pulled([totals.get(w) for w in wanted], of_leaves, opened)
+            stops, order, found = _once([n for n, _ in pairs], [g for _, g in pairs], wanted)
+            _collect(stops, order, found, totals, of_leaves, bounds)
+    return Pulled([totals.get(w) for w in wanted], of_leaves)
 
 
-def _collect(survey: _Survey, found: list[Node | None], totals: dict[Node, Node],
-             of_leaves: dict[int, Node], bounds: dict[Node, Node]) -> None:
-    for i, g in zip(survey.stops, found):
+def _collect(stops: list[int], order: list[Node], found: list[Node | None],
+             totals: dict[Node, Node], of_leaves: dict[int, Node], bounds: dict[Node, Node]
+             ) -> None:
+    for i, g in zip(stops, found):
         if g is None:
             continue
-        n = survey.order[i]
+        n = order[i]
         token = n.arg if n.op == "mark" else None
         if type(token) is Boundary:
             bounds[n] = add(bounds[n], g) if n in bounds else g

@@ -11,7 +11,7 @@ from typing import Any
 
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
-from flambeau.runtime import entry, entry_looks, memory
+from flambeau.runtime import entry, entry_looks, memory, native
 
 from .tensor import Tensor, result
 
@@ -87,7 +87,7 @@ def _layout() -> entry_looks.Layout:
     block = memory.allocate(8)
     n = nd.buffer(dt.float64, (), block)
     t = result(n)
-    found = {name: entry.offset(thing, slot) for name, thing, slot in (
+    found = {name: native.offset(thing, slot) for name, thing, slot in (
         ("shape", t, "shape"), ("dtype", t, "dtype"), ("view", t, "_view"),
         ("storage", t, "_storage"), ("grad", t, "grad"), ("node", t._storage, "node"),
         ("requires", t._storage, "requires"), ("device", t._storage, "device"),
@@ -97,4 +97,4 @@ def _layout() -> entry_looks.Layout:
     return entry_looks.Layout(tensor=Tensor, **found)
 
 
-LAYOUT = _layout() if entry.supported() else None
+LAYOUT = _layout() if native.supported() else None

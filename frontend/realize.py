@@ -10,9 +10,9 @@ import sys
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flambeau import compiler
@@ -22,6 +22,7 @@ from flambeau.compiler.node import Node, buffer
 from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import devices, execute, jit, memory, reference
 from flambeau.runtime.lapack import LinAlgError
+from flambeau.runtime.matching import INNER, LEAF, SCALAR, Pattern, Recent, worth_it
 
 from .storage import Storage
 
@@ -97,19 +98,59 @@ def compute(roots: list[Node], device: str = "cpu") -> list[Node]:
     device (numbers, positions known to the host) are copied there for the run."""
     if config.device == "reference":
         return [leaf_of(v, n.dtype, device) for v, n in zip(reference.evaluate(roots), roots)]
-    request = prepare(roots)
-    program = executable(request, device)
+    program, order, leaves, scalars = _program(roots, device)
     allocate = memory.allocate if device == "cpu" else allocator(device)
     made = [allocate(r.nbytes) for r in roots]
     if config.device != "null":  # which compiles and runs nothing
-        program.start([leaf.arg for leaf in request.leaves], made,
-                      [s.arg.value for s in request.scalars], where_made(request))
+        program.start([leaf.arg for leaf in leaves], made, [s.arg.value for s in scalars],
+                      lambda error: located(error, order))
     return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
 
 
 def allocator(device: str) -> Callable[[int], Any]:
     """The function that allocates bytes on a device."""
     return devices.find(device).allocate  # type: ignore[no-any-return]
+
+
+class _Known(NamedTuple):
+    """A graph to compare others with, and its program. leaves, scalars: their numbers."""
+
+    pattern: Pattern
+    program: Any
+    leaves: list[int]
+    scalars: list[int]
+
+
+_known: Recent[_Known] = Recent()
+_met: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that a lazy graph asked for
+
+
+def _program(roots: list[Node], device: str) -> tuple[Any, list[Node], list[Node], list[Node]]:
+    """The program that computes these, and its graph's nodes, buffer leaves and scalars."""
+    first, last = roots[0], roots[-1]
+    hint = (device, config.cpu, config.vector_bytes, config.matmul, config.skip, len(roots),
+            first.op, first.shape, last.op, last.shape)
+    match = _known.find(hint, roots)
+    if match is not None:
+        known, order = match
+        return (known.program, order, [order[i] for i in known.leaves],
+                [order[i] for i in known.scalars])
+    request = prepare(roots)
+    program = executable(request, device)
+    if program in _met and worth_it(request.order):  # it will come again
+        _known.add(hint, _remembered(request, program))
+    _met.add(program)
+    return program, request.order, request.leaves, request.scalars
+
+
+def _remembered(request: Request, program: Any) -> _Known:
+    rows, outputs, _ = request.key
+    kinds = [LEAF if len(row) == 2 and type(row[0]) is int else
+             SCALAR if row[0] == "scalar" else INNER for row in rows]
+    sources = [row[4:] if kind == INNER else () for row, kind in zip(rows, kinds)]
+    return _Known(Pattern(request.order, kinds, sources, outputs, False), program,
+                  [i for i, kind in enumerate(kinds) if kind == LEAF],
+                  [i for i, kind in enumerate(kinds) if kind == SCALAR])
 
 
 _programs: dict[tuple[object, ...], Any] = {}
@@ -133,27 +174,17 @@ def executable(request: Request, device: str = "cpu") -> Any:
     return found
 
 
-def located(error: execute.ProgramError, request: Request) -> Exception:
+def located(error: execute.ProgramError, order: Sequence[Any]) -> Exception:
     """The error with the user's file and line where the failing tensor was made.
 
-    What a host routine raised keeps its type.
+    order: the graph's nodes by number. What a host routine raised keeps its type.
     """
-    return where_made(request)(error)
-
-
-def where_made(request: Request) -> Callable[[Any], Exception]:
-    """Completes an error found while running with the user's file and line where the failing tensor
-    was made."""
-    order = request.order
-
-    def late(error: execute.ProgramError) -> Exception:
-        where = order[error.place].where if error.place >= 0 else None
-        place = f" (recorded at {where[0]}:{where[1]})" if where else ""
-        if not isinstance(error, execute.RoutineError):
-            return IndexError(f"{error}{place}")
-        original = error.error
-        return type(original)(f"{error}{place}") if type(original) in _TOLD else original
-    return late
+    where = order[error.place].where if error.place >= 0 else None
+    place = f" (recorded at {where[0]}:{where[1]})" if where else ""
+    if not isinstance(error, execute.RoutineError):
+        return IndexError(f"{error}{place}")
+    original = error.error
+    return type(original)(f"{error}{place}") if type(original) in _TOLD else original
 
 
 _TOLD = (ValueError, TypeError, LinAlgError)  # errors made of a text alone

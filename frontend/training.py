@@ -262,7 +262,7 @@ class _Walk:
         status = int.from_bytes(self.scalars.raw[:8], "little")
         if status:
             error = execute.ProgramError(*self.variant.executable.program.errors[status - 1])
-            raise door.located(error, self.variant.request)
+            raise door.located(error, self.variant.request.order)
 
 
 def _rows(x: Any, y: Any) -> tuple[Tensor, Tensor]:

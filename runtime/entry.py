@@ -21,41 +21,7 @@ from typing import Any
 from flambeau.runtime import cache, jit
 from flambeau.runtime.entry_code import RING, source
 from flambeau.runtime.entry_looks import Layout
-
-SYMBOLS = ("PyDict_GetItem", "PyErr_Fetch", "PyErr_Restore", "PyEval_RestoreThread",
-           "PyEval_SaveThread", "PyFloat_AsDouble", "PyLong_AsLongLong", "PyLong_FromLongLong",
-           "PyObject_CallNoArgs", "PyObject_CallOneArg", "PyObject_IsTrue",
-           "PyObject_RichCompareBool", "PyTuple_New", "PyTuple_SetItem", "Py_DecRef", "Py_IncRef")
-
-
-def _address(symbol: str) -> int:
-    return ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value or 0
-
-
-for _symbol in SYMBOLS:
-    jit.provide(_symbol, lambda symbol=_symbol: _address(symbol))  # type: ignore[misc]
-
-
-def supported() -> bool:
-    """Does this Python let machine code look into its objects: CPython, 64 bits, with a GIL?"""
-    locked: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
-    return (sys.implementation.name == "cpython" and sys.maxsize > 1 << 32
-            and sys.byteorder == "little" and locked())
-
-
-def offset(sample: object, slot: str) -> int:
-    """Bytes from an object's start to its `slot`, found by putting something there and looking."""
-    before = getattr(sample, slot)
-    mark = object()
-    setattr(sample, slot, mark)
-    words = (ctypes.c_uint64 * (type(sample).__basicsize__ // 8)).from_address(id(sample))
-    found = [8 * i for i, word in enumerate(words) if word == id(mark)]
-    setattr(sample, slot, before)
-    if len(found) != 1:
-        raise RuntimeError(f"entry: expected slot {slot} in {type(sample).__name__}, found it "
-                           f"{len(found)} times")
-    return found[0]
-
+from flambeau.runtime.native import callable_at, data_offset, words
 
 # an argument's kinds
 TENSOR, FLOAT32, FLOAT64, CONSTANT = range(4)
@@ -91,13 +57,13 @@ class Entry:
                  leave: Callable[[], None] | None = None) -> None:
         self._keep = (arguments, written, renew, look, numbers, check, enter, leave, layout)
         self._watching, self._seen = list(watched), list[Any]()
-        self._arguments = _words([w for a in arguments for w in (
+        self._arguments = words([w for a in arguments for w in (
             a.kind, id(a.first), id(a.second), a.place)])
-        self._watched = _words([w for d, k in watched for w in (id(d), id(k), 0)])
-        self._written = _words([id(s) for s in written])
-        self._outputs = _words([w for slot in slots for w in (slot, 0, *[0] * 4 * RING)])
+        self._watched = words([w for d, k in watched for w in (id(d), id(k), 0)])
+        self._written = words([id(s) for s in written])
+        self._outputs = words([w for slot in slots for w in (slot, 0, *[0] * 4 * RING)])
         self._results: list[list[Any]] = [[None] * RING for _ in slots]
-        self._states = _words([])
+        self._states = words([])
         self._constants = _constants(layout)
         self._record = _Record(
             ctypes.addressof(self._constants), 0, 0, 0, 0, function,
@@ -108,7 +74,7 @@ class Entry:
             *(id(f) if f is not None else 0 for f in (renew, look, numbers, check, enter, leave)))
         self._record.entry = self  # type: ignore[attr-defined]  # the function keeps the record alive, which keeps the rest
         self._code = _code(layout)
-        self.call = _function(self._code.address("fb_call"), self._record)
+        self.call = callable_at(self._code.address("fb_call"), self._record)
 
     def bind(self, table: int, scalars: int, arena: int,
              states: Sequence[tuple[Any, Any, bool]]) -> None:
@@ -117,7 +83,7 @@ class Entry:
         states: a storage, the node it must still hold, and whether nobody else may look at that
         node, which the storage and these tuples hold. The caller keeps them.
         """
-        self._states = _words([w for storage, node, alone in states for w in (
+        self._states = words([w for storage, node, alone in states for w in (
             id(storage), id(node), 2 if alone else 0)])
         self._record[2:5] = [table, scalars, arena]
         self._record[8:10] = [len(states), ctypes.addressof(self._states)]
@@ -151,46 +117,14 @@ class Entry:
 _Record = ctypes.c_uint64 * 24
 
 
-def _words(values: Sequence[int]) -> Any:
-    return (ctypes.c_int64 * max(1, len(values)))(*values)
-
-
 @lru_cache(maxsize=1)
 def _constants(layout: Layout) -> Any:
     """Objects that the function compares with."""
-    return _words([id(x) for x in (layout.tensor, None, False, sys.intern("buffer"),
+    return words([id(x) for x in (layout.tensor, None, False, sys.intern("buffer"),
                                    NotImplemented, float, sys.intern("cpu"))])
-
-
-class _Method(ctypes.Structure):
-    """CPython's PyMethodDef."""
-
-    _fields_ = (("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
-                ("text", ctypes.c_char_p))
-
-
-_FASTCALL = 0x80
-
-
-def _function(address: int, record: Any) -> Callable[..., Any]:
-    """A Python function over `fb_call`; its self is the record."""
-    method = _Method(b"call", address, _FASTCALL, None)
-    record.method = method
-    make = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object,
-                                                     ctypes.c_void_p)
-    return make(ctypes.addressof(method), record, None)  # type: ignore[no-any-return]
-
-
-@lru_cache(maxsize=1)
-def _data_offset() -> int:
-    """Bytes from a ctypes array's start to the address of its data."""
-    sample = _Record()
-    words = (ctypes.c_uint64 * (_Record.__basicsize__ // 8)).from_address(id(sample))
-    return 8 * list(words).index(ctypes.addressof(sample))
 
 
 @lru_cache(maxsize=1)
 def _code(layout: Layout) -> jit.Code:
-    text = source(layout, _data_offset())
+    text = source(layout, data_offset())
     return jit.load(text, cache.digest("entry", text), jit.host_target())

@@ -29,6 +29,12 @@ def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable
     return _step(_model(net, weights), data, best)
 
 
+def loop(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable[[int], Any]:
+    """The eager step with the loss's value asked for every time."""
+    step = make(net, weights, batches, threads)
+    return lambda i: float(step(i))
+
+
 def _model(net: Net, weights: Weights) -> nn.Module:
     layers: list[nn.Module] = []
     channels = 1

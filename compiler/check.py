@@ -87,9 +87,15 @@ def _elementwise(n: Node) -> str | None:
             return f"expected operands of shape {n.shape}, got {[s.shape for s in n.src]}"
     if n.op == "bitcast" and n.dtype.itemsize != n.src[0].dtype.itemsize:
         return f"expected dtypes of one size, got {n.src[0].dtype.name} and {n.dtype.name}"
+    if n.op == "require" and (n.src[0].dtype, n.src[1].dtype) != (n.dtype, dt.bool_):
+        return f"expected {n.dtype.name} and bool, got {[s.dtype.name for s in n.src]}"
+    if n.op == "sample":
+        kinds = (n.dtype, n.dtype, dt.uint64, dt.uint64, dt.uint64)
+        if n.dtype not in (dt.float32, dt.float64) or kinds != tuple(s.dtype for s in n.src):
+            return "expected two float32 or float64 parameters and three uint64"
     if n.op == "philox":
-        bad = n.dtype is not dt.uint64 or any(s.dtype is not dt.uint64 for s in n.src)
-        return "expected uint64 throughout" if bad or n.arg not in (None, 0, 1) else None
+        bad = n.dtype not in (dt.uint32, dt.uint64) or any(s.dtype is not dt.uint64 for s in n.src)
+        return "expected uint64 operands, and uint32 or uint64 words" if bad else None
     return None
 
 

@@ -576,7 +576,7 @@ RULES: dict[str, Rule] = {
     "cumsum": lambda n, g: (_reversed_cumsum(g, n.arg),),
     "cumprod": _cumprod, "cummax": _running_extremum, "cummin": _running_extremum,
     "dot": _dot, "conv": _conv,
-    "mark": lambda n, g: (g,),
+    "mark": lambda n, g: (g,), "require": lambda n, g: (g, None),
     "extern": _extern,
 }
 
@@ -587,6 +587,7 @@ ZERO: dict[str, str] = {  # no cotangent flows, and rightly: reason
     **dict.fromkeys(("sign", "floor", "ceil", "round", "trunc", "floordiv"), _STEP),
     **dict.fromkeys(("not", "isnan", "isinf", "signbit", "bitcast", "and", "or", "xor", "shl",
                      "shr", "eq", "ne", "lt", "le", "argmax", "argmin", "philox"), _BITS),
+    "sample": "no function of its parameters; the frontend refuses to differentiate it",
 }
 
 NONDIFFERENTIABLE: dict[str, str] = {  # no rule of its own: reason

@@ -18,7 +18,7 @@ from flambeau.compiler.ops import OPS
 Number = float | int | bool
 
 _WRAPPED = frozenset(("const", "expand", "reshape", "permute"))
-_NEVER = frozenset(("bitcast", "philox"))  # bits, not numbers
+_NEVER = frozenset(("bitcast", "philox", "require", "sample"))  # bits, draws, errors
 
 
 def constant(n: Node) -> Number | None:

@@ -88,7 +88,8 @@ class Program:
     of the inputs, then of the outputs. scalars: a status word (int64, 0 when well), then the packed
     arguments. slots: for externs, where each slot lies: ("input" | "output" | "arena", number or
     offset). outputs: (dtype name, shape); alias[i]: the input whose memory output i takes over, or
-    -1. errors[status - 1]: the node (place in the walk order) that failed and what to say.
+    -1. errors[status - 1]: the node (place in the walk order) that failed, what to say, and the
+    kind of error.
     """
 
     key: str
@@ -102,5 +103,5 @@ class Program:
     externs: list[Extern]
     slots: list[tuple[str, int]]
     kernels: list[KernelReport]
-    errors: list[tuple[int, str]]
+    errors: list[tuple[int, str, str]]
     stages: list[tuple[str, float]] = field(default_factory=list)  # pass name, seconds

@@ -111,7 +111,7 @@ class GpuProgram:
     slots: list[tuple[str, int]]
     steps: list[Step]
     kernels: list[KernelReport]
-    errors: list[tuple[int, str]]
+    errors: list[tuple[int, str, str]]
     stages: list[tuple[str, float]] = field(default_factory=list)
 
 

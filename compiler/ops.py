@@ -193,8 +193,16 @@ _ROWS = [
     Op("le", "elementwise", _B, "compare", np.less_equal),
     Op("complex", "elementwise", _B, "pair", _complex, note="(real part, imaginary part)"),
     Op("where", "elementwise", 3, "same1", np.where),
-    Op("philox", "elementwise", 3, "given", cost=50, note="(index, offset, seed) in uint64: words "
-       "(0,1) of the Philox 4x32-10 block of that counter and key, as one uint64; arg 1: (2,3)"),
+    Op("require", "elementwise", 2, "given", note="(x, ok): x; where the bool ok is false, a "
+       "ValueError that says arg"),
+    Op("philox", "elementwise", 3, "given", cost=12, note="(index, draw, seed) in uint64: word "
+       "number `index` of the Philox 4x32-10 stream with key seed and counters (block, draw), as "
+       "uint32, or as uint64 two words, the low one first; arg k: another stream, of the blocks "
+       "from k * 2**48 on"),
+    Op("sample", "elementwise", 5, "given", cost=300, note="(a, b, index, draw, seed), arg: "
+       "'gamma', 'poisson', 'binomial', 'von_mises' or 'truncated': a random number with the "
+       "parameters a, b, float64 (gamma: or float32), from philox's streams; NaN where they fit "
+       "no distribution"),
     # movement ---------------------------------------------------------------------------------
     Op("reshape", "movement", 1, "same", note="arg: None; the node's shape, C order"),
     Op("permute", "movement", 1, "same", note="arg: order; result axis i is operand axis order[i]"),

@@ -212,7 +212,7 @@ def _scalar_block(scalars: list[Node]) -> tuple[list[tuple[str, int]], int]:
 
 def _order(request: Request, kernels: list[Kernel], roots: list[Node], params: list[Node],
            scalars: list[Node]) -> tuple[list[Kernel], Layout, set[Kernel],
-                                         list[tuple[int, str]], dict[Node, Node]]:
+                                         list[tuple[int, str, str]], dict[Node, Node]]:
     """Kernels in an order that grants wishes to take memory over.
 
     Also the layout (without slots), the kernels that may fail, what to say then, and the wishes
@@ -267,30 +267,38 @@ def _computes(k: Kernel) -> set[Node]:
     return found
 
 
-def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[int, str]]]:
-    """Nodes that may find an index out of range, with what to say then."""
-    found: list[tuple[Node, tuple[int, str]]] = []
+_FAILING = ("gather", "scatter", "require")
+
+
+def _failing(kernels: list[Kernel], request: Request) -> list[tuple[Node, tuple[int, str, str]]]:
+    """Nodes that may find a value wrong, with what to say then."""
+    found: list[tuple[Node, tuple[int, str, str]]] = []
     nodes: dict[Node, Node] = {}  # and whose place in the request they have: their outermost loop's
     loops: set[Node] = set()
     stack: list[tuple[Node, Node | None]] = [(s.value, None) for k in kernels for s in k.stores]
     while stack:
         root, around = stack.pop()
         for n in nd.toposort([root]):
-            if n.op in ("gather", "scatter"):
+            if n.op in _FAILING:
                 nodes.setdefault(n, around or n)
             elif n.op == "loop" and n not in loops:
                 loops.add(n)
                 stack += [(r, around or n) for r in n.arg.results]
                 stack += [] if n.arg.condition is None else [(n.arg.condition, around or n)]
-    origin = {(n.op, n.shape): i for i, n in enumerate(request.order)
-              if isinstance(n, Node) and n.op in ("gather", "scatter")}
-    lines: dict[object, int] = {(n.op, n.where): i for i, n in enumerate(request.order)
-                                if isinstance(n, Node) and n.op in ("gather", "scatter", "loop")
-                                and n.where}
+    asked = [(i, n) for i, n in enumerate(request.order) if isinstance(n, Node)]
+    origin = {(n.op, n.shape): i for i, n in asked if n.op in _FAILING}
+    lines: dict[object, int] = {(n.op, n.where): i for i, n in asked
+                                if n.op in (*_FAILING, "loop") and n.where}
     for n, placed in nodes.items():
-        extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
-        message = (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "
-                   f"indexed axes of {list(n.src[0].shape)}, got one out of range")
         place = lines.get((placed.op, placed.where), origin.get((n.op, n.shape), -1))
-        found.append((n, (place, message)))
+        found.append((n, (place, *_complaint(n))))
     return found
+
+
+def _complaint(n: Node) -> tuple[str, str]:
+    """What to say when n finds a value wrong, and the kind of error."""
+    if n.op == "require":
+        return n.arg, "ValueError"
+    extents = n.src[0].shape[:len(n.src) - (1 if n.op == "gather" else 2)]
+    return (f"{n.op}: expected indices below {', '.join(map(str, extents))} along the "
+            f"indexed axes of {list(n.src[0].shape)}, got one out of range"), "IndexError"

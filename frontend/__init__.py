@@ -38,8 +38,10 @@ from .autograd import jacobian as jacobian
 from .autograd import jvp as jvp
 from .autograd import value_and_grad as value_and_grad
 from .autograd import vjp as vjp
+from .choosing import *  # noqa: F403
 from .compiled import compile as compile
 from .custom import custom_op as custom_op
+from .distributions import *  # noqa: F403
 from .functional import *  # noqa: F403
 from .gradcheck import gradcheck as gradcheck
 from .gradcheck import gradcheck_module as gradcheck_module

@@ -7,6 +7,7 @@ import math
 from flambeau.compiler import dtype as _dt
 
 from .activations import clamp, reciprocal
+from .choosing import randint, shuffle
 from .complexes import conj
 from .elementwise import (
     abs,
@@ -43,7 +44,6 @@ from .elementwise import (
 )
 from .joining import concatenate, tile, vstack
 from .movement import broadcast_tensors, clone, moveaxis, swapaxes
-from .random import shuffle
 from .recording import as_tensor
 from .tensor import Tensor
 
@@ -71,6 +71,7 @@ broadcast_arrays = broadcast_tensors
 movedim, swapdims = moveaxis, swapaxes
 copy = clone
 permutation = shuffle
+integers = randint
 csub, cmul, cdiv, cmax, cmin = sub, mul, div, maximum, minimum
 cpow, cfmod, cremainder = pow, fmod, remainder
 cinv = reciprocal
@@ -147,6 +148,7 @@ __all__ = [
     "half",
     "inf",
     "int",
+    "integers",
     "less",
     "less_equal",
     "long",

@@ -20,7 +20,7 @@ from . import realize as door
 from .creation import constant, iota, number, tensor
 from .elementwise import check_real_cast, truth
 from .movement import reshape, slice_view
-from .recording import accepts_dim, as_tensor, broadcast_shapes
+from .recording import accepts_dim, as_tensor, broadcast_shapes, located, required
 from .tensor import (
     Tensor,
     assign,
@@ -49,7 +49,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     if not arrays:
         return view
     moved, _ = _lead(view, arrays)
-    found = _located("getitem", N.node("gather", x.dtype, _gathered(moved, arrays),
+    found = located("getitem", N.node("gather", x.dtype, _gathered(moved, arrays),
                                        (moved, *arrays.values())))
     return derive(_settle(found, arrays, place), view)
 
@@ -75,7 +75,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     lines = _unsettle(_fit(v, _placed(target, arrays, place)), arrays, place)
     if 0 in lines.shape:
         return
-    n = _located("setitem", N.node("scatter", x.dtype, moved.shape,
+    n = located("setitem", N.node("scatter", x.dtype, moved.shape,
                                    (moved, lines, *arrays.values()), "set"))
     write(view, N.permute(n, inverse(order)), needs_grad(v, view))
 
@@ -136,14 +136,6 @@ def _bounds(name: str, index: int, axis: int, shape: Shape) -> str:
         return f"{name}: expected at most {len(shape)} indices for shape {shape}, got more"
     return (f"{name}: expected an index in [{-shape[axis]}, {shape[axis]}) for axis {axis} of "
             f"shape {shape}, got {index}")
-
-
-def _located(name: str, n: Node) -> Node:
-    """n with the user's file and line, for an index that turns out to be wrong later."""
-    if n.where is None:
-        file, line = door.user_frame()
-        n.where = (f"{name}, {file}", line)
-    return n
 
 
 Parsed = tuple[Tensor, dict[int, Node], int | None]
@@ -412,7 +404,7 @@ def take(x: Any, index: Any, axis: int | None = None) -> Tensor:
     i = index_node("take", index, t.shape[axis])
     order = (axis, *(a for a in range(t.ndim) if a != axis))
     moved = N.permute(read(t), order)
-    n = _located("take", N.node("gather", t.dtype, (*i.shape, *moved.shape[1:]), (moved, i)))
+    n = located("take", N.node("gather", t.dtype, (*i.shape, *moved.shape[1:]), (moved, i)))
     rest = list(range(len(i.shape), len(n.shape)))
     back = (*rest[:axis], *range(len(i.shape)), *rest[axis:])
     return derive(N.permute(n, back), t)
@@ -444,7 +436,7 @@ def gather(x: Any, axis: int, index: Any) -> Tensor:
     axis = check_axis("gather", axis, t.ndim)
     i = index_node("gather", index, t.shape[axis])
     n = N.node("gather", t.dtype, i.shape, (read(t), *_along("gather", t, axis, i)))
-    return derive(_located("gather", n), t)
+    return derive(located("gather", n), t)
 
 
 @accepts_dim
@@ -475,7 +467,7 @@ def _scatter(name: str, kind: str, x: Any, axis: int, index: Any, source: Any) -
                              f"{n.shape}")
         n = N.slice_(n, (0,) * len(i.shape), i.shape, (1,) * len(i.shape))
     src = (read(t), N.expand_to(n, i.shape), *_along(name, t, axis, i))
-    return derive(_located(name, N.node("scatter", t.dtype, t.shape, src, kind)), t, v)
+    return derive(located(name, N.node("scatter", t.dtype, t.shape, src, kind)), t, v)
 
 
 _REDUCE = {"add": "add", "sum": "add", "amax": "max", "max": "max", "amin": "min", "min": "min"}
@@ -510,7 +502,7 @@ def _index_write(name: str, kind: str, x: Any, axis: int, index: Any, source: An
     v = as_value(t, source)
     shape = tuple(i.shape[0] if a == axis else e for a, e in enumerate(t.shape))
     lines = N.permute(_fit(v, shape), order)
-    n = _located(name, N.node("scatter", t.dtype, moved.shape, (moved, lines, i), kind))
+    n = located(name, N.node("scatter", t.dtype, moved.shape, (moved, lines, i), kind))
     return derive(N.permute(n, inverse(order)), t, v)
 
 
@@ -538,13 +530,17 @@ def index_fill(x: Any, axis: int, index: Any, value: Any) -> Tensor:
 def one_hot(x: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
     """A last axis of num_classes with 1 at x's value, 0 elsewhere; int64 unless dtype is given.
 
-    x holds integers; without num_classes their largest is forced. PyTorch one_hot.
+    x holds integers; without num_classes their largest is forced. PyTorch one_hot. Raises
+    ValueError, when it is computed, for integers outside [0, num_classes).
     """
     t = as_tensor("one_hot", x)
     if not t.dtype.is_integer:
         raise TypeError(f"one_hot: expected integers, got {t.dtype.name}")
     if num_classes < 0:
         num_classes = int(t.numpy().max(initial=-1)) + 1
+    else:
+        t = required("one_hot", f"expected integers from 0 to {num_classes - 1}, got one outside",
+                     t, (t >= 0) & (t < num_classes))
     shape = (*t.shape, num_classes)
     n = N.expand(N.reshape(N.cast(read(t), dt.int64), (*t.shape, 1)), shape)
     n = N.elementwise("eq", n, iota(dt.int64, shape, len(shape) - 1))

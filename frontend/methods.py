@@ -6,13 +6,16 @@ also has an in-place form with a trailing underscore.
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from . import (
     activations,
+    choosing,
     complexes,
     conversion,
     creation,
+    distributions,
     indexing,
     interop,
     joining,
@@ -82,9 +85,7 @@ _FUNCTIONS = (
     sorting.msort, sorting.partition, sorting.argpartition, sets.unique, sets.isin,
     sets.unique_consecutive, sets.histc, sets.bhistc, sets.bincount,
     sets.searchsorted, sets.bucketize, scanning.diff, scanning.logcumsumexp,
-    random.multinomial,
-    random.uniform_, random.normal_, random.bernoulli_, random.random_, random.exponential_,
-    random.cauchy_, random.log_normal_, random.geometric_,
+    choosing.multinomial, choosing.bernoulli_, choosing.random_, *distributions.FILLING,
     conversion.to, conversion.astype, conversion.type_as, conversion.bitcast, conversion.fill_,
     conversion.zero_, conversion.copy_, conversion.apply_, conversion.map_,
     conversion.cuda, conversion.cpu,
@@ -163,9 +164,20 @@ def install() -> None:
         "cpu": lambda self: self}
     for name, method in extra.items():
         setattr(Tensor, name, method)
+    for function in (*distributions.DISTRIBUTIONS.values(), *choosing.CHOICES):
+        setattr(random.Generator, function.__name__, _of_generator(function))
     Storage.__str__ = printing.storage_text  # type: ignore[method-assign,assignment]
     sharing.install()
     interop.install()
+
+
+def _of_generator(function: Any) -> Any:
+    """The method of a Generator that draws from it."""
+    @wraps(function)
+    def method(self: random.Generator, *args: Any, **options: Any) -> Tensor:
+        return function(*args, **options, generator=self)  # type: ignore[no-any-return]
+
+    return method
 
 
 def _new(kind: str) -> Any:

@@ -182,11 +182,12 @@ def located(error: execute.ProgramError, order: Sequence[Any]) -> Exception:
     where = order[error.place].where if error.place >= 0 else None
     place = f" (recorded at {where[0]}:{where[1]})" if where else ""
     if not isinstance(error, execute.RoutineError):
-        return IndexError(f"{error}{place}")
+        return _KINDS[error.kind](f"{error}{place}")
     original = error.error
     return type(original)(f"{error}{place}") if type(original) in _TOLD else original
 
 
+_KINDS: dict[str, Callable[[str], Exception]] = {"IndexError": IndexError, "ValueError": ValueError}
 _TOLD = (ValueError, TypeError, LinAlgError)  # errors made of a text alone
 
 

@@ -16,8 +16,9 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Shape, node
 
+from . import realize as door
 from .creation import number, tensor
-from .tensor import Tensor, assign, check_axis, default_dtype, mode, read, result
+from .tensor import Tensor, assign, check_axis, default_dtype, derive, mode, read, result
 
 _WEAK = {bool: 1, int: 2, float: 3, complex: 4}
 
@@ -252,6 +253,22 @@ def reflected(slow: Callable[..., Tensor], op: str = "") -> Callable[[Tensor, An
             return _with_number(op, self, other, True, None)
         return slow(other, self) if isinstance(other, _ACCEPTED) else NotImplemented
     return method
+
+
+def required(name: str, text: str, value: Tensor, ok: Tensor) -> Tensor:
+    """value, which raises ValueError(f"{name}: {text}") when it is computed and ok (bool) does not
+    hold somewhere; the error names the user's line."""
+    n = read(value)
+    made = node("require", n.dtype, n.shape, (n, N.expand_to(read(ok), n.shape)), f"{name}: {text}")
+    return derive(located(name, made), value)
+
+
+def located(name: str, n: Node) -> Node:
+    """n with the user's file and line, for a value that turns out to be wrong later."""
+    if n.where is None:
+        file, line = door.user_frame()
+        n.where = (f"{name}, {file}", line)
+    return n
 
 
 # -- axes and keywords ---------------------------------------------------------------------------

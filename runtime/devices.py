@@ -16,7 +16,7 @@ from flambeau.compiler.target import Target
 
 _MODULES = {"cpu": "flambeau.runtime.host", "cuda": "flambeau.runtime.cuda"}
 
-Late = Callable[[IndexError], Exception]  # an error found while running, with the user's line
+Late = Callable[[Any], Exception]  # an error found while running, with the user's line
 
 
 class Memory(Protocol):

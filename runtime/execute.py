@@ -28,19 +28,20 @@ _FORMATS = {"bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", 
 Build = Callable[[], tuple[Program, str]]
 
 
-class ProgramError(IndexError):
-    """A value found wrong while the program ran. `place`: the node's number in the request."""
+class ProgramError(Exception):
+    """A value found wrong while the program ran. `place`: the node's number in the request; `kind`:
+    the name of the error that the user shall see."""
 
-    def __init__(self, place: int, message: str) -> None:
+    def __init__(self, place: int, message: str, kind: str) -> None:
         super().__init__(message)
-        self.place = place
+        self.place, self.kind = place, kind
 
 
 class RoutineError(ProgramError):
     """A host routine raised `error`."""
 
     def __init__(self, place: int, error: Exception) -> None:
-        super().__init__(place, str(error))
+        super().__init__(place, str(error), type(error).__name__)
         self.error = error
 
 
@@ -62,8 +63,8 @@ class Executable:
 
     def run(self, inputs: Sequence[int], outputs: Sequence[int],
             scalars: Sequence[float | int | bool] = ()) -> None:
-        """Runs on these addresses. Raises ProgramError when an index was out of range, or when a
-        host routine failed."""
+        """Runs on these addresses. Raises ProgramError when a value was found wrong, or when a host
+        routine failed."""
         table = self.table_type(*inputs, *outputs)
         packed = self.scalars.pack(scalars)
         where = ctypes.addressof(packed)
@@ -76,7 +77,7 @@ class Executable:
             raise ProgramError(*self.program.errors[status - 1])
 
     def start(self, inputs: Sequence[Any], outputs: Sequence[memory.Buffer],
-              scalars: Sequence[float | int | bool], late: Callable[[IndexError], Exception]
+              scalars: Sequence[float | int | bool], late: Callable[[Any], Exception]
               ) -> None:
         """Runs on these memories; inputs that lie on another device are copied here first.
 

@@ -21,7 +21,8 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.fold import from_bfloat16, number, round_to, to_bfloat16
 from flambeau.compiler.node import Node, decode, toposort
 from flambeau.compiler.ops import OPS
-from flambeau.runtime import externs
+from flambeau.runtime import externs, samples
+from flambeau.runtime.samples import philox_words
 
 Evaluator = Callable[..., Any]
 
@@ -153,24 +154,24 @@ def _pow(n: Node, base: np.ndarray, exponent: np.ndarray) -> Any:
     return np.where(exponent < 0, inverse, positive).astype(base.dtype)
 
 
-def philox_words(index: np.ndarray, offset: np.ndarray, seed: np.ndarray
-                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Philox 4x32-10 of counter (index, offset) and key seed, each a uint64 of two words."""
-    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
-    c0, c1, c2, c3 = index & low, index >> half, offset & low, offset >> half
-    k0, k1 = seed & low, seed >> half
-    for _ in range(10):
-        first, second = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
-        c0, c1, c2, c3 = ((second >> half) ^ c1 ^ k0, second & low,
-                          (first >> half) ^ c3 ^ k1, first & low)
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-    return c0, c1, c2, c3
+def _require(n: Node, x: np.ndarray, ok: np.ndarray) -> Any:
+    if not ok.all():
+        raise ValueError(n.arg)
+    return x
 
 
-def _philox(n: Node, index: np.ndarray, offset: np.ndarray, seed: np.ndarray) -> Any:
-    words = philox_words(index, offset, seed)
-    low, high = words[2:] if n.arg == 1 else words[:2]
+def _philox(n: Node, index: np.ndarray, draw: np.ndarray, seed: np.ndarray) -> Any:
+    per = np.uint64(8 // n.dtype.itemsize * 2)
+    number = (index // per) ^ (np.uint64(n.arg or 0) << np.uint64(48))
+    words = np.stack(philox_words(number, draw, seed))
+    if per == 4:
+        return _picked(words, index % per).astype(np.uint32)
+    low, high = (_picked(words, index % per * np.uint64(2) + np.uint64(i)) for i in (0, 1))
     return low | (high << np.uint64(32))
+
+
+def _picked(words: np.ndarray, which: np.ndarray) -> Any:
+    return np.take_along_axis(words, which[None].astype(np.int64), 0)[0]
 
 
 # -- movement ----------------------------------------------------------------------------------
@@ -341,6 +342,7 @@ def _loop(n: Node, *src: np.ndarray) -> list[np.ndarray]:
 EVALUATE: dict[str, Evaluator] = {
     "buffer": _buffer, "param": _unbound, "scalar": _number, "const": _number, "iota": _iota,
     "cast": _cast, "bitcast": _bitcast, "pow": _pow, "philox": _philox,
+    "require": _require, "sample": samples.sample,
     "reshape": lambda n, x: x.reshape(n.shape),
     "permute": lambda n, x: x.transpose(n.arg),
     "expand": lambda n, x: np.broadcast_to(x, n.shape),

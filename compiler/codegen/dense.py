@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from flambeau.compiler.codegen import contract, scalar
+from flambeau.compiler.codegen import access, contract, scalar
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen.emit import I64, Block, Module, Value, const
-from flambeau.compiler.codegen.lower import Layout, Lowering, Val, masked_load
+from flambeau.compiler.codegen.lower import Layout, Lowering, Val
 from flambeau.compiler.codegen.nest import home_index
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel
@@ -176,6 +176,6 @@ class _Converting:
         address = block.gep(self.base, kind.with_lanes(1), offset)
         size = max(1, kind.bits // 8)
         raw = (block.load(kind, address, size) if mask is None
-               else masked_load(block, kind, address, mask, size))
+               else access.masked_load(block, kind, address, mask, size))
         v = scalar.from_memory(block, self.dtype, raw)
         return block.convert("zext", v, self.acc) if v.type.scalar == "i1" != self.acc else v

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flambeau.compiler import dtype as dt
+from flambeau.compiler.codegen import access, philox, scalar
 from flambeau.compiler.codegen import index as ix
-from flambeau.compiler.codegen import scalar
 from flambeau.compiler.codegen.emit import (
     I1,
     I64,
@@ -228,6 +228,13 @@ class Lowering:
             return self.iota(n, indices[n.arg])
         if n.op == "mark":
             return self.value(n.src[0], indices, mask)
+        if n.op == "require":
+            x, ok = (self.value(s, indices, mask) for s in n.src)
+            return self.required(n, x, ok, mask)
+        if n.op == "philox":
+            words = self.random_words(n, indices, mask)
+            if words is not None:
+                return words
         if n.op in ELEMENTWISE:
             return self.elementwise(n, [self.value(s, indices, mask) for s in n.src])
         if n.op in _VIEWS:
@@ -258,6 +265,27 @@ class Lowering:
         whole = dt.int64 if self.word is I64 else dt.int32
         return Val(scalar.cast(b, whole, n.dtype, at.v), at.level)
 
+    def random_words(self, n: Node, indices: Indices, mask: Val | None) -> Val | None:
+        """Random bits for lanes that are neighbours and begin with a block; None where they may
+        not."""
+        source, per = n.src[0], philox.words_per_block(n)
+        draw, key = (self.value(s, indices, mask) for s in n.src[1:])
+        while source.op in _VIEWS:
+            indices = self._moved(source, indices)
+            source = source.src[0]
+        if source.op != "iota" or self.lanes % per:
+            return None
+        flat = indices[source.arg]
+        if (self.stride(flat) != 1 or flat.const % per
+                or any(k % per for a, k in flat.terms if a is not self.vec)
+                or draw.v.type.lanes > 1 or key.v.type.lanes > 1):
+            return None
+        first = self.index(flat)
+        level = max(first.level, draw.level, key.level)
+        b = self.at(level)
+        at = first.v if self.word is I64 else b.convert("zext", first.v, "i64")
+        return Val(philox.deal(b, n, self.lanes, at, draw.v, key.v), level)
+
     # -- memory ----------------------------------------------------------------------------------
     def load(self, n: Node, flat: ix.Index, mask: Val | None) -> Val:
         base, dtype = self.pointer(self.layout.slots[n]), n.dtype
@@ -271,7 +299,7 @@ class Lowering:
         on = masks[0] if len(masks) == 1 else b.and_(*masks) if masks else None
         kind = scalar.memory(dtype, self.lanes)
         if stride == 1:
-            raw = _contiguous(b, base, at.v, kind, on, self.alignment(dtype))
+            raw = access.contiguous(b, base, at.v, kind, on, self.alignment(dtype))
         elif (stride == 2 and n.shape[-1:] == (2,) and mask is None and _even(flat)
               and (self.mask is None or self.active)):
             raw = self._one_of_pairs(n, base, flat, kind, level)
@@ -280,11 +308,11 @@ class Lowering:
             raw = self._strided_load(b, base, at.v, kind, stride)
         elif stride == -1 and on is None:
             first = b.op("sub", at.v, const(self.word, self.lanes - 1))
-            raw = _contiguous(b, base, first, kind, None, dtype.itemsize)
+            raw = access.contiguous(b, base, first, kind, None, dtype.itemsize)
             raw = b.shuffle(raw, raw, list(range(self.lanes - 1, -1, -1)))
         else:
             lanes = at.v if stride is None else self._spread(b, at.v, stride)
-            raw = _gather(b, base, lanes, kind, on)
+            raw = access.gather(b, base, lanes, kind, on)
         return Val(scalar.from_memory(b, dtype, raw), level)
 
     def alignment(self, dtype: DType) -> int:
@@ -296,8 +324,8 @@ class Lowering:
         active = self.active or self.lanes
         span = kind.with_lanes(self.lanes * stride)
         address = b.gep(base, kind.with_lanes(1), at)
-        on = lane_mask(span.lanes, range((active - 1) * stride + 1))
-        raw = masked_load(b, span, address, on, kind.bits // 8)
+        on = access.lane_mask(span.lanes, range((active - 1) * stride + 1))
+        raw = access.masked_load(b, span, address, on, kind.bits // 8)
         return b.shuffle(raw, raw, [i * stride for i in range(self.lanes)])
 
     def _one_of_pairs(self, n: Node, base: Value, flat: ix.Index, kind: Type, level: int) -> Value:
@@ -311,8 +339,8 @@ class Lowering:
             span = kind.with_lanes(self.lanes * 2)
             address = b.gep(base, kind.with_lanes(1), self.index(whole).v)
             if self.active:
-                on = lane_mask(span.lanes, range(self.active * 2))
-                found = Val(masked_load(b, span, address, on, kind.bits // 8), level)
+                on = access.lane_mask(span.lanes, range(self.active * 2))
+                found = Val(access.masked_load(b, span, address, on, kind.bits // 8), level)
             else:
                 found = Val(b.load(span, address, kind.bits // 8), level)
             self.memo[key] = found
@@ -324,9 +352,9 @@ class Lowering:
         active = self.active or self.lanes
         spread = [i // stride if i % stride == 0 else 0 for i in range(self.lanes * stride)]
         wide = b.shuffle(raw, raw, spread)
-        on = lane_mask(self.lanes * stride, range(0, active * stride, stride))
+        on = access.lane_mask(self.lanes * stride, range(0, active * stride, stride))
         address = b.gep(base, raw.type.with_lanes(1), at)
-        _masked_store(b, wide, address, on, raw.type.bits // 8)
+        access.masked_store(b, wide, address, on, raw.type.bits // 8)
 
     def _spread(self, b: Block, first: Value, stride: int) -> Value:
         from_zero = b.iota(self.word.scalar, self.lanes)
@@ -374,8 +402,8 @@ class Lowering:
         both = block.shuffle(a, b, [i // 2 + i % 2 * self.lanes for i in range(2 * self.lanes)])
         address = block.gep(base, both.type.with_lanes(1), self.index(flat).v)
         if self.active:
-            on = lane_mask(both.type.lanes, range(self.active * 2))
-            _masked_store(block, both, address, on, dtype.itemsize)
+            on = access.lane_mask(both.type.lanes, range(self.active * 2))
+            access.masked_store(block, both, address, on, dtype.itemsize)
         else:
             block.store(both, address, dtype.itemsize)
 
@@ -394,14 +422,14 @@ class Lowering:
             if on is None:
                 block.store(raw, address, self.alignment(dtype))
             else:
-                _masked_store(block, raw, address, on, dtype.itemsize)
+                access.masked_store(block, raw, address, on, dtype.itemsize)
             return
         if stride is not None and 1 < stride <= STRIDED and (on is None or self.active):
             self._strided_store(block, base, self.index(flat).v, raw, stride)
             return
         lanes = (self.lane_index(flat).v if stride is None
                  else self._spread(block, self.index(flat).v, stride))
-        _scatter(block, base, lanes, raw, on, dtype.itemsize)
+        access.scatter(block, base, lanes, raw, on, dtype.itemsize)
 
     # -- masked movement -------------------------------------------------------------------------
     def pad(self, n: Node, indices: Indices, mask: Val | None) -> Val:
@@ -489,6 +517,23 @@ class Lowering:
         outside = b.cmp("uge", at.v, const(at.v.type, extent))
         return Val(b.select(outside, const(at.v.type, 0), at.v), level)
 
+    def required(self, n: Node, x: Val, ok: Val, mask: Val | None) -> Val:
+        """x, with the status word set where ok does not hold."""
+        masks = [m for m in (mask, self.mask if ok.v.type.lanes > 1 else None) if m is not None]
+        level = max([x.level, ok.level, *(m.level for m in masks)])
+        b = self.at(level)
+        bad = b.not_(ok.v)
+        for m in masks:
+            if m.v.type.lanes > bad.type.lanes:  # the same for all lanes: on when any lane is
+                on = b.intrinsic("llvm.vector.reduce.or", I1, m.v, suffix=m.v.type.mangled)
+                bad = b.and_(bad, on)
+            else:
+                bad = b.and_(bad, b.splat(m.v, bad.type.lanes))
+        if bad.type.lanes > 1:
+            bad = b.intrinsic("llvm.vector.reduce.or", I1, bad, suffix=bad.type.mangled)
+        self._fail_if(b, bad, self.layout.errors[n])
+        return Val(x.v, level)
+
     def _fail_if(self, b: Block, bad: Value, code: int) -> None:
         yes, go = b.names.fresh("bad"), b.names.fresh("fine")
         status = self.pointer(0)
@@ -502,15 +547,6 @@ class Lowering:
 def _even(flat: ix.Index) -> bool:
     """Is the position's parity that of its constant?"""
     return all(k % 2 == 0 for _, k in flat.terms)
-
-
-def lane_mask(lanes: int, on: range) -> Value:
-    """A constant mask."""
-    text = ", ".join(f"i1 {'true' if i in on else 'false'}" for i in range(lanes))
-    return Value(make_type("i1", lanes), f"<{text}>")
-
-
-# -- instructions over lanes -----------------------------------------------------------------------
 
 
 def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
@@ -527,55 +563,3 @@ def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
     if shift and not atom.rest:
         x = b.op("sub", x, const(x.type, shift))
     return x
-
-
-def _contiguous(b: Block, base: Value, at: Value, kind: Type, on: Value | None,
-                align: int) -> Value:
-    address = b.gep(base, kind.with_lanes(1), at)
-    if on is None:
-        return b.load(kind, address, align)
-    return masked_load(b, kind, address, on, align)
-
-
-def masked_load(b: Block, kind: Type, address: Value, on: Value, align: int) -> Value:
-    """Lanes that are off are not touched and read as zero."""
-    name = f"llvm.masked.load.{kind.mangled}.p0"
-    b.module.declare(name, f"declare {kind} @{name}(ptr, i32, {on.type}, {kind})")
-    return b.value(kind, f"call {kind} @{name}({address}, i32 {align}, "
-                         f"{on}, {kind} zeroinitializer)")
-
-
-def _masked_store(b: Block, v: Value, address: Value, on: Value, align: int) -> None:
-    if on.text.count("i1 true") == 1:
-        # LLVM 20 stores one lane of a truncated vector in its wide form, over its neighbour
-        lane = on.text.split(",").index(next(t for t in on.text.split(",") if "true" in t))
-        b.store(b.extract(v, lane), b.gep(address, v.type.with_lanes(1), const(I64, lane)), align)
-        return
-    name = f"llvm.masked.store.{v.type.mangled}.p0"
-    b.module.declare(name, f"declare void @{name}({v.type}, ptr, i32, {on.type})")
-    b.line(f"call void @{name}({v}, {address}, i32 {align}, {on})")
-
-
-def _pointers(b: Block, base: Value, lanes: Value, element: Type) -> Value:
-    kind = make_type("ptr", lanes.type.lanes)
-    return b.value(kind, f"getelementptr {element}, {base}, {lanes}")
-
-
-def _gather(b: Block, base: Value, lanes: Value, kind: Type, on: Value | None) -> Value:
-    scalar_kind = kind.with_lanes(1)
-    where = _pointers(b, base, lanes, scalar_kind)
-    on = on or const(lanes.type.mask, True)
-    name = f"llvm.masked.gather.{kind.mangled}.{where.type.mangled}"
-    b.module.declare(name, f"declare {kind} @{name}({where.type}, i32, {on.type}, {kind})")
-    align = max(1, scalar_kind.bits // 8)
-    return b.value(kind, f"call {kind} @{name}({where}, i32 {align}, "
-                         f"{on}, {kind} zeroinitializer)")
-
-
-def _scatter(b: Block, base: Value, lanes: Value, v: Value, on: Value | None, align: int) -> None:
-    where = _pointers(b, base, lanes, v.type.with_lanes(1))
-    on = on or const(lanes.type.mask, True)
-    name = f"llvm.masked.scatter.{v.type.mangled}.{where.type.mangled}"
-    b.module.declare(name, f"declare void @{name}({v.type}, {where.type}, i32, {on.type})")
-    b.line(f"call void @{name}({v}, {where}, i32 {align}, {on})")
-

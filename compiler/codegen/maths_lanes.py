@@ -295,13 +295,15 @@ def define(module: Module, symbol: str, build: Callable[..., Lanes], type: Type,
 def unless(mask: Lanes, fast: Lanes, slow: Callable[[], Lanes]) -> Lanes:
     """`fast`, but slow() in the lanes of the mask; slow() runs only if there is such a lane."""
     block, names = mask.block, mask.block.names
-    before, rare, done = (names.fresh(word) for word in ("before", "rare", "done"))
+    before, rare, last, done = (names.fresh(word) for word in ("before", "rare", "last", "done"))
     block.branch(before)
     block.label(before)
     block.branch_if(mask.any(), rare, done)
     block.label(rare)
     merged = where(mask, slow(), fast)
+    block.branch(last)  # slow() may have ended in another block
+    block.label(last)
     block.branch(done)
     block.label(done)
-    sources = f"[ {fast.value.text}, %{before} ], [ {merged.value.text}, %{rare} ]"
+    sources = f"[ {fast.value.text}, %{before} ], [ {merged.value.text}, %{last} ]"
     return mask.put(block.value(fast.type, f"phi {fast.type} {sources}"))

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flambeau.compiler import dtype as dt
+from flambeau.compiler.codegen import access, scalar
 from flambeau.compiler.codegen import index as ix
-from flambeau.compiler.codegen import scalar
 from flambeau.compiler.codegen.emit import (
     I64,
     PTR,
@@ -27,7 +27,7 @@ from flambeau.compiler.codegen.emit import (
     Value,
     const,
 )
-from flambeau.compiler.codegen.lower import STRIDED, Indices, Layout, Lowering, Val, lane_mask
+from flambeau.compiler.codegen.lower import STRIDED, Indices, Layout, Lowering, Val
 from flambeau.compiler.config import say, wanted
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel, Store
@@ -38,6 +38,7 @@ from flambeau.compiler.target import Target
 CHUNK_NS = 25_000.0  # work that makes a chunk worth a thread's attention
 SERIAL_NS = 40_000.0  # below this a kernel runs in its caller
 MAX_CHUNKS = 1024
+_UNCOUNTED = frozenset(("iota", "const", "scalar", "reshape", "permute", "expand", "slice"))
 UNROLL = 25  # inner walks of no more steps are written out
 
 
@@ -305,7 +306,7 @@ def _cost(k: Kernel, layout: Layout) -> tuple[int, int]:
         if n in seen:
             continue
         seen.add(n)
-        if n.dtype is not dt.bool_ and n.op not in ("iota", "const"):
+        if n.dtype is not dt.bool_ and n.op not in _UNCOUNTED:
             itemsize = max(itemsize, n.dtype.compute.itemsize)
         if n.op == "param" or (n in layout.slots and n not in inline):
             continue
@@ -567,7 +568,7 @@ class Writer:
     def _partial(self, v: ix.Var, active: int) -> None:
         """From here on only the first lanes count."""
         self.low.active = active
-        self.low.mask = Val(lane_mask(self.nest.lanes, range(active)), v.level)
+        self.low.mask = Val(access.lane_mask(self.nest.lanes, range(active)), v.level)
 
     def _whole(self) -> None:
         self.low.mask, self.low.active = None, 0

@@ -129,7 +129,7 @@ class Assembler(Placer):
         return self.result
 
     def stop_if_failed(self) -> None:
-        """Ends the entry here if the status word says that an index was out of range."""
+        """Ends the entry here if the status word says that a value was found wrong."""
         b, names = self.block, self.fn.names
         over, on = names.fresh("failed"), names.fresh("fine")
         status = b.load(I64, self.fn[1], 8)

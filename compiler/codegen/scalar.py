@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 from flambeau.compiler import dtype as dt
-from flambeau.compiler.codegen import maths
+from flambeau.compiler.codegen import maths, philox, samplers
 from flambeau.compiler.codegen.emit import Block, Type, Value, const, make_type
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
@@ -276,14 +276,6 @@ def _compare(floats: str, signed: str, unsigned: str) -> Callable[..., Value]:
     return emit
 
 
-def _philox(b: Block, n: Node, index: Value, offset: Value, seed: Value) -> Value:
-    def words(v: Value) -> list[Value]:
-        return [b.convert("trunc", v, "i32"), b.convert("trunc", b.lshr(v, 32), "i32")]
-    block = maths.philox(b, words(index) + words(offset), words(seed))
-    low, high = block[2:] if n.arg else block[:2]
-    return b.or_(b.convert("zext", low, "i64"), b.shl(b.convert("zext", high, "i64"), 32))
-
-
 def _add(b: Block, n: Node, x: Value, y: Value) -> Value:
     return b.or_(x, y) if x.type.scalar == "i1" else b.add(x, y)
 
@@ -324,7 +316,8 @@ EMIT: dict[str, Callable[..., Value]] = {
     "eq": _compare("oeq", "eq", "eq"), "ne": _compare("une", "ne", "ne"),
     "lt": _compare("olt", "slt", "ult"), "le": _compare("ole", "sle", "ule"),
     "where": lambda b, n, m, x, y: b.select(m, x, y),
-    "philox": _philox,
+    "sample": lambda b, n, *v: samplers.sample(b, n.arg, v),
+    "philox": philox.emit, "require": lambda b, n, x, ok: x,  # Lowering has asked ok
     **{name: _math(name) for name in (
         "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin",
         "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "cbrt",

@@ -7,7 +7,7 @@ from typing import Any
 from .. import activations as a
 from .. import elementwise as e
 from .. import reductions as r
-from ..random import dropout_mask
+from ..choosing import dropout_mask
 from ..tensor import Tensor
 from .module import Module
 

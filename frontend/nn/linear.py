@@ -8,10 +8,10 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 
 from ..creation import zeros
+from ..distributions import randn
 from ..elementwise import eq
 from ..indexing import index_select
 from ..products import dot_node
-from ..random import randn
 from ..tensor import Tensor, derive, read
 from .init import Initializer, reset_parameter
 from .module import Module

@@ -87,11 +87,24 @@ def test_philox_known_answers() -> None:
         (0x85A308D3243F6A88, 0x0370734413198A2E, 0x299F31D0A4093822,
          "d16cfe09 94fdcceb 5001e420 24126ea1"),
     ]
-    for index, offset, seed, words in cases:
-        src = [leaf(np.array([v], np.uint64)) for v in (index, offset, seed)]
-        got = [int(value(N.elementwise("philox", *src, dtype=dt.uint64, arg=a))[0]) for a in (0, 1)]
-        w = [int(word, 16) for word in words.split()]
-        assert got == [w[0] | w[1] << 32, w[2] | w[3] << 32]
+    for number, draw, seed, words in cases:
+        got = reference.philox_words(*(np.array([v], np.uint64) for v in (number, draw, seed)))
+        assert [int(w[0]) for w in got] == [int(word, 16) for word in words.split()]
+
+
+def test_philox_deals_its_blocks_in_order() -> None:
+    """Element i is word i of the stream (of 32 bits, or of 64), whatever the rest asks for."""
+    index = np.arange(10, dtype=np.uint64)
+    draw, seed = (np.full(10, v, np.uint64) for v in (7, 11))
+    blocks = reference.philox_words(np.arange(8, dtype=np.uint64), draw[:8], seed[:8])
+    words = np.stack(blocks, 1).ravel().astype(np.uint32)
+    src = [leaf(v) for v in (index, draw, seed)]
+    assert np.array_equal(value(N.elementwise("philox", *src, dtype=dt.uint32)), words[:10])
+    wide = value(N.elementwise("philox", *src, dtype=dt.uint64))
+    assert np.array_equal(wide.view(np.uint32), words[:20])
+    other = value(N.elementwise("philox", *src, dtype=dt.uint32, arg=3))
+    there = reference.philox_words(np.array([3 << 48], np.uint64), draw[:1], seed[:1])
+    assert other[:4].tolist() == [int(w[0]) for w in there]
 
 
 def test_integer_corners() -> None:

@@ -176,6 +176,7 @@ MOVES: dict[str, Build] = {
                                  1),
     "sum": lambda x: reduce_("sum", x, (0, 2)),
     "mark": lambda x: N.node("mark", x.dtype, x.shape, (x,), 1),
+    "require": lambda x: N.elementwise("require", x, compare("lt", x, 1e9), dtype=x.dtype, arg=""),
     "cumsum": lambda x: N.node("cumsum", x.dtype, x.shape, (x,), 1),
 }
 

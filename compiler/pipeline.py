@@ -24,7 +24,7 @@ from flambeau.compiler.planes import memory_form, split_complex
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
-from flambeau.compiler.thin import thin_products
+from flambeau.compiler.thin import join_written, thin_products
 
 # -- the passes ------------------------------------------------------------------------------------
 
@@ -70,6 +70,7 @@ PASSES: list[Pass] = [
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
     ("turn_products", fuse.turn_products),  # a weight's update then fits its gradient's kernel
+    ("join_written", join_written),  # a weight is read where it is updated
     ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
     ("simplify_again", simplify),  # what the passes above left behind
     ("inside_loops", lambda roots: inside_loops(roots, _body_passes)),  # the same for loop bodies

@@ -1,7 +1,8 @@
-"""Thin products for a GPU: with a vector they are row reductions, outer ones elementwise.
+"""Thin products as loop nests: with a vector they are row reductions, outer ones elementwise.
 
-A tiled kernel would leave most of its threads idle on these; as loop nests they share rows among
-threads, fuse with what is around them, and a rank-1 update is one pass over the weight.
+On a GPU all of them: a tiled kernel would leave most of its threads idle; as loop nests they share
+rows among threads and fuse with what is around them. On a CPU those with a matrix that is written
+in the same program.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler.node import Node
+from flambeau.compiler.ops import ELEMENTWISE
 
 
 def thin_products(roots: list[Node]) -> list[Node]:
@@ -18,6 +20,43 @@ def thin_products(roots: list[Node]) -> list[Node]:
         m = nd.rebuild(n, tuple(done[s] for s in n.src))
         done[n] = _thin(m) if m.op == "dot" else m
     return [done[r] for r in roots]
+
+
+def join_written(roots: list[Node]) -> list[Node]:
+    """Writes a vector's product with a matrix that is computed and stored here, row by row, as a
+    sum: it is taken while the row is written, in one pass over memory."""
+    stored = set(roots)
+    done: dict[Node, Node] = {}
+    for n in nd.toposort(roots):
+        joined = _joined(n, stored, done) if n.op == "dot" else None
+        done[n] = nd.rebuild(n, tuple(done[s] for s in n.src)) if joined is None else joined
+    return [done[r] for r in roots]
+
+
+def _joined(n: Node, stored: set[Node], done: dict[Node, Node]) -> Node | None:
+    a, b = n.src
+    if a.shape[0] != 1 or n.size < 2 or a.shape[2] < 2:
+        return None
+    if b.shape[2] == 1:
+        matrix, vector = _rows_of(a, stored), b
+    elif a.shape[1] == 1:
+        matrix, vector = _rows_of(nd.permute(b, (0, 2, 1)), stored), a
+    else:
+        return None
+    if matrix is None or matrix.shape[-1] != a.shape[2]:
+        return None
+    whole, last = done[matrix], len(matrix.shape) - 1
+    row = nd.reshape(done[vector], (*[1] * last, a.shape[2]))
+    product = nd.elementwise("mul", whole, nd.expand(row, whole.shape))
+    return nd.reshape(nd.reduce_("sum", product, (last,)), n.shape)
+
+
+def _rows_of(n: Node, stored: set[Node]) -> Node | None:
+    """The stored elementwise value that n is in another shape."""
+    while n.op in ("reshape", "mark") and n not in stored:
+        n = n.src[0]
+    floats = n.dtype.is_float and n.dtype.itemsize > 2
+    return n if n in stored and n.op in ELEMENTWISE and floats else None
 
 
 def _thin(n: Node) -> Node:

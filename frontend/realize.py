@@ -159,8 +159,9 @@ PROGRAM_LIMIT = 1024  # programs kept in memory; the oldest goes first
 
 def executable(request: Request, device: str = "cpu") -> Any:
     """The program of a structure on a device: from memory, from disk, or compiled now."""
-    target = jit.host_target() if device == "cpu" else devices.find(device).target()
-    key = (request.key, device, target, config.matmul, config.skip)
+    there: Any = device if device == "cpu" else devices.find(device)
+    target = jit.host_target() if device == "cpu" else there.target()
+    key = (request.key, there, target, config.matmul, config.skip)
     found = _programs.get(key)
     if found is None:
         found = devices.find(device).load(request.digest(target),

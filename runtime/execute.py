@@ -53,7 +53,7 @@ class Executable:
         self.source, self.seconds = source, seconds  # "memory" | "disk" | "compiled"
         self.functions = [code.function(symbol) for symbol in program.entries]
         self.table_type = ctypes.c_void_p * (program.inputs + len(program.outputs) or 1)
-        self.scalars = _Scalars(program)
+        self.scalars = Scalars(program)
         self.simple = len(self.functions) == 1  # no host routine in between
         # nothing to pass but addresses, nothing to check: the status word may be shared
         self.plain = (self.simple and not program.errors and not program.scalars
@@ -126,10 +126,10 @@ def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
     return np.frombuffer(memoryview(raw), dtype=dtype).reshape(shape)
 
 
-class _Scalars:
+class Scalars:
     """Packs scalar arguments behind a zero status word."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Any) -> None:
         spec, at = "<q", 8
         self.places: list[tuple[str, int]] = []
         self.convert: list[Callable[[Any], Any]] = []

@@ -1,0 +1,263 @@
+"""Programs on a GPU: the steps of a `launch.GpuProgram`, walked by the host or replayed as a graph.
+
+Nothing here waits for the device but host routines and loops with a condition. The scalars lie in a
+block of device memory, one for each stream, which is written anew when they change. Its first word
+is the error word: it stays as a kernel leaves it until somebody waits for the device, who then
+raises what it says (`raise_errors`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from flambeau.compiler import dtype as dt
+from flambeau.compiler.kernel import Extern
+from flambeau.compiler.launch import Copy, Fill, GpuProgram, Host, Launch, Repeat, Step
+from flambeau.runtime import devices, execute, externs
+from flambeau.runtime.cuda import drivers, modules, streams
+from flambeau.runtime.cuda.graphs import Graphs
+from flambeau.runtime.cuda.streams import Event, Stream
+
+FREE_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
+
+Places = list[int]  # the address behind each slot
+
+
+class Stopped(Exception):
+    """The error word was set before a host routine: what follows is left out."""
+
+
+class Code:
+    """What was loaded: the PTX text."""
+
+    def __init__(self, ptx: bytes, cached: str) -> None:
+        self.text, self.cached, self.size = ptx, cached, len(ptx)
+
+
+class Executable:
+    """A program loaded on one device. Its `start` is the contract's (devices.py)."""
+
+    simple = False  # the host's native entry cannot run it
+
+    def __init__(self, gpu: Any, program: GpuProgram, ptx: bytes, processor: str, source: str,
+                 seconds: float) -> None:
+        self.gpu, self.program = gpu, program
+        self.code, self.source, self.seconds = Code(ptx, source), source, seconds
+        self.scalars = execute.Scalars(program)
+        launches = [s for s in every(program.steps) if isinstance(s, Launch)]
+        self.functions = _functions(gpu.index, launches, ptx, processor)
+        self.graphs = Graphs(gpu.index, launches_of(program.steps))
+        self.blocks: dict[Stream, tuple[Any, bytes]] = {}  # scalars in device memory, and which
+        self.lock = threading.RLock()
+        self.waiting: tuple[devices.Late | None, Any] | None = None  # to raise what the word says
+
+    def start(self, inputs: Sequence[Any], outputs: Sequence[Any], scalars: Sequence[Any],
+              late: devices.Late | None = None) -> None:
+        """Runs on these memories, in the order of the current stream; returns at once."""
+        here = self.gpu.name
+        with self.lock, drivers.active(self.gpu.index):
+            stream = streams.current(self.gpu.index)
+            inputs = [m if m.device == here else devices.move(m, here) for m in inputs]
+            arena = self.gpu.allocate(self.program.arena_bytes) if self.program.arena_bytes else (
+                None)
+            for m in (*inputs, *outputs, *([arena] if arena else ())):
+                m.use(stream)
+            block = self._block(stream, self.scalars.pack(scalars).raw[8:])
+            key = (block.pointer, arena.pointer if arena else 0,
+                   *(m.pointer for m in inputs), *(m.pointer for m in outputs))
+            self.graphs.run(key, stream, lambda s: self._walk(self._places(key), s))
+            if self.program.errors:
+                self.waiting = late, block
+                self.gpu.running.add(self)
+
+    def profile(self, inputs: Sequence[Any], outputs: Sequence[Any], scalars: Sequence[Any]
+                ) -> list[tuple[str, float]]:
+        """One run with events around every launch: kernels' names and microseconds."""
+        marks: list[tuple[str, Event, Event]] = []
+
+        def timed(launch: Launch, go: Callable[[], None], stream: Stream) -> None:
+            first, last = Event(self.gpu.index), Event(self.gpu.index)
+            first.record(stream)
+            go()
+            marks.append((launch.symbol, first, last.record(stream)))
+
+        with self.lock, drivers.active(self.gpu.index):
+            stream = streams.current(self.gpu.index)
+            arena = self.gpu.allocate(self.program.arena_bytes)
+            block = self._block(stream, self.scalars.pack(scalars).raw[8:])
+            key = (block.pointer, arena.pointer, *(m.pointer for m in (*inputs, *outputs)))
+            self._walk(self._places(key), stream, timed)
+            stream.synchronize()
+            return [(name, first.elapsed_time(last) * 1e3) for name, first, last in marks]
+
+    def registers(self) -> dict[str, tuple[int, int]]:
+        """Each kernel's registers and bytes of local memory (spills) a thread, by the driver."""
+        return {name: (f.num_regs, f.local_size_bytes) for name, f in self.functions.items()}
+
+    # -- memory --------------------------------------------------------------------------------
+    def _block(self, stream: Stream, packed: bytes) -> Any:
+        """The stream's scalars in device memory, as they should be."""
+        found = self.blocks.get(stream)
+        if found is None:
+            block = self.gpu.allocate(max(8, self.program.scalar_bytes))
+            drivers.current().memset_d8_async(block.pointer, 0, 8, stream.given)
+            found = (block, b"")
+        block, before = found
+        if packed != before:
+            self.gpu.staging.to_device(block.pointer + 8, np.frombuffer(packed, np.uint8), stream)
+        self.blocks[stream] = (block, packed)
+        return block
+
+    def _places(self, key: tuple[int, ...]) -> Places:
+        """The address of every slot; 0 for those that a loop moves."""
+        block, arena, *rest = key
+        count = self.program.inputs
+        kinds: dict[str, Callable[[int], int]] = {
+            "scalars": lambda place: block, "input": lambda place: rest[place],
+            "output": lambda place: rest[count + place], "arena": lambda place: arena + place,
+            "moving": lambda place: 0}
+        return [kinds[where](place) for where, place in self.program.slots]
+
+    # -- steps ---------------------------------------------------------------------------------
+    def _walk(self, at: Places, stream: Stream, around: Any = None) -> None:
+        try:
+            for step in self.program.steps:
+                self._step(step, at, stream, around)
+        except Stopped:
+            pass
+
+    def _step(self, step: Step, at: Places, stream: Stream, around: Any) -> None:
+        driver = drivers.current()
+        if isinstance(step, Launch):
+            self._launch(step, at, stream, around)
+        elif isinstance(step, Copy):
+            if step.nbytes:
+                driver.memcpy_dtod_async(at[step.to], at[step.source], step.nbytes, stream.given)
+        elif isinstance(step, Fill):
+            if step.nbytes:
+                driver.memset_d8_async(at[step.slot], step.value, step.nbytes, stream.given)
+        elif isinstance(step, Host):
+            self._host(step.extern, at, stream)
+        else:
+            self._repeat(step, at, stream, around)
+
+    def _launch(self, step: Launch, at: Places, stream: Stream, around: Any) -> None:
+        function = self.functions[step.symbol]
+        arguments = [at[slot] for slot in step.arguments]
+
+        def go() -> None:
+            function.prepared_async_call(step.grid, step.block, stream.given, *arguments,
+                                         shared_size=step.shared)
+        if around is None:
+            go()
+        else:
+            around(step, go, stream)
+
+    def _host(self, e: Extern, at: Places, stream: Stream) -> None:
+        if self.program.errors and self.word(at[0], stream):
+            raise Stopped
+        arrays = []
+        for slot, name, shape in e.operands:
+            array = np.empty(shape, dt.by_name(name).numpy)
+            self.gpu.staging.to_host(array.reshape(-1).view(np.uint8), at[slot], stream)
+            arrays.append(array)
+        slot, name, shape = e.result
+        result = np.asarray(externs.EXTERNS[e.name](e.options, *arrays))
+        made = np.ascontiguousarray(result, dt.by_name(name).numpy).reshape(-1).view(np.uint8)
+        self.gpu.staging.to_device(at[slot], made, stream)
+
+    def _repeat(self, loop: Repeat, at: Places, stream: Stream, around: Any) -> None:
+        t = 0
+        while loop.count < 0 or t < loop.count:
+            for read, written, first, second in loop.carries:
+                at[read], at[written] = (at[first], at[second])[::-1 if t % 2 else 1]
+            row = loop.count - 1 - t if loop.reverse else t
+            for moving, base, nbytes in loop.rows:
+                at[moving] = at[base] + row * nbytes
+            if loop.condition >= 0:
+                for step in loop.asking:
+                    self._step(step, at, stream, around)
+                if not self._true(at[loop.condition], stream):
+                    break
+            for step in loop.steps:
+                self._step(step, at, stream, around)
+            t += 1
+        for to, number, nbytes in loop.results:
+            side = loop.carries[number][2 + t % 2]
+            if nbytes:
+                drivers.current().memcpy_dtod_async(at[to], at[side], nbytes, stream.given)
+
+    def _true(self, pointer: int, stream: Stream) -> bool:
+        found = np.empty(1, np.uint8)
+        self.gpu.staging.to_host(found, pointer, stream)
+        return bool(found[0])
+
+    # -- errors --------------------------------------------------------------------------------
+    def word(self, pointer: int, stream: Stream) -> int:
+        """The error word, waited for."""
+        found = np.empty(8, np.uint8)
+        self.gpu.staging.to_host(found, pointer, stream)
+        return int(found.view(np.int64)[0])
+
+    def raise_errors(self, stream: Stream) -> None:
+        """Raises what the error words say of the runs so far, and clears them."""
+        with self.lock:
+            if self.waiting is None:
+                return
+            (late, _), self.waiting = self.waiting, None
+            for block, _ in list(self.blocks.values()):
+                block.use(stream)
+                word = self.word(block.pointer, stream)
+                if word:
+                    drivers.current().memset_d8_async(block.pointer, 0, 8, stream.given)
+                    place, message = self.program.errors[word - 1]
+                    error = execute.ProgramError(place, message)
+                    raise (late(error) if late is not None else error) from None
+
+
+def every(steps: Iterable[Step]) -> Iterable[Step]:
+    """All steps, those of loops too."""
+    for step in steps:
+        yield step
+        if isinstance(step, Repeat):
+            yield from every(step.steps)
+            yield from every(step.asking)
+
+
+def launches_of(steps: Iterable[Step]) -> int:
+    """How many pieces of work a run enqueues; 0 when the host takes part and no graph can be."""
+    total = 0
+    for step in steps:
+        if isinstance(step, Host) or (isinstance(step, Repeat) and step.condition >= 0):
+            return 0
+        if isinstance(step, Repeat):
+            inside = launches_of(step.steps)
+            if step.steps and not inside:
+                return 0
+            total += inside * max(step.count, 0) + len(step.results)
+        else:
+            total += 1
+    return total
+
+
+def _functions(index: int, launches: list[Launch], ptx: bytes, processor: str) -> dict[str, Any]:
+    """The kernels by name, ready for calls with pointers."""
+    if not launches:
+        return {}
+    module = modules.load(index, ptx, processor)
+    found: dict[str, Any] = {}
+    driver = drivers.current()
+    with drivers.active(index):
+        for launch in launches:
+            if launch.symbol in found:
+                continue
+            function = module.get_function(launch.symbol)
+            function.prepare("P" * len(launch.arguments))
+            if launch.shared > FREE_SHARED:
+                function.set_attribute(
+                    driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, launch.shared)
+            found[launch.symbol] = function
+    return found

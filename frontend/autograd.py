@@ -300,9 +300,9 @@ def jacobian(fn: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
         rows = []
         for i in range(size):
             at = N.pad(N.const(value.dtype, 1, (1,)), (i,), (size,))
-            rows.append(back(result(N.reshape(at, value.shape)))[0])
+            rows.append(back(result(N.reshape(at, value.shape), False, value.device))[0])
         if not rows:
-            return result(N.const(value.dtype, 0, (*value.shape, *x.shape)))
+            return result(N.const(value.dtype, 0, (*value.shape, *x.shape)), False, x.device)
         return reshape(stack(rows), (*value.shape, *x.shape))
 
     return function

@@ -25,6 +25,7 @@ from . import realize as door
 from . import tracing
 from .counting import HELD, OWNED
 from .creation import asarray
+from .devices import HOST, one_device
 from .inspecting import Inspected
 from .quick import quick
 from .random import Draw
@@ -49,6 +50,11 @@ class Argument:
         raise RuntimeError("compile: expected a function that only records operations, got one "
                            "that asks for values (bool, float, print, numpy) while it is traced; "
                            "use fb.where or fb.while_loop, or leave the question outside")
+
+    @property
+    def device(self) -> str:
+        """There is none: raises RuntimeError."""
+        return str(self.address)
 
     def array(self, *_: Any, **__: Any) -> Any:
         """There is none: raises RuntimeError."""
@@ -110,6 +116,8 @@ class Variant(Inspected):
                            if t._storage.node is not old]
                 self.given_back = [i for i, _ in changed]  # arguments that the function writes
                 wanted += [n for _, n in changed]
+                self.device = one_device(name, [*trace.seen, *(t._storage for t in (
+                    *(t for _, t, _ in given), *outputs))])
             finally:
                 fresh = trace.restore()
                 _drop_gradients(trace)
@@ -149,7 +157,7 @@ class Variant(Inspected):
             if root not in donate and root not in results and state_roots.count(root) == 1:
                 donate[root] = trace.seen[s]
         request = prepare(distinct, donate)
-        self.executable = door.executable(request)
+        self.executable = door.executable(request, self.device)
         self.request = request.settled()  # holding the leaves would hold the first call's data
         place = {n: i for i, n in enumerate(distinct)}
         self.result_places = [place[n] for n in results]
@@ -163,7 +171,8 @@ class Variant(Inspected):
         self.argument_of = [(i, self.places[s.number]) for i, s in enumerate(self.sources)
                             if isinstance(s, Argument)]
         self.state_of = [(i, s) for i, s in enumerate(self.sources) if isinstance(s, Storage)]
-        self.fixed = [(i, s) for i, s in enumerate(self.sources) if isinstance(s, Node)]
+        self.fixed = [(i, s if s.arg.device == self.device else door.moved(s, self.device))
+                      for i, s in enumerate(self.sources) if isinstance(s, Node)]
         self.alias = self.executable.program.alias
         self.donated = {j for j in self.alias if j >= 0}
         self.outs = [(r.dtype, r.shape, r.nbytes) for r in distinct]
@@ -206,11 +215,8 @@ class Variant(Inspected):
         """The long way: looks at everything."""
         leaves = self.gather(values)
         made = self.allocate(leaves)
-        try:
-            self.executable.run([leaf.arg.address for leaf in leaves],
-                                [b.address for b in made], self._numbers(values))
-        except execute.ProgramError as error:
-            raise door.located(error, self.request.order) from None
+        self.executable.start([leaf.arg for leaf in leaves], made, self._numbers(values),
+                              lambda error: door.located(error, self.request.order))
         found = self.deliver(made, values)
         del leaves
         self._bind(made)
@@ -338,7 +344,8 @@ class Variant(Inspected):
 
     def allocate(self, leaves: list[Node]) -> list[Any]:
         """Memory for every output: an input's where the program writes in place."""
-        return [leaves[alias].arg if alias >= 0 else memory.allocate(nbytes)
+        fresh = memory.allocate if self.device == HOST else door.allocator(self.device)
+        return [leaves[alias].arg if alias >= 0 else fresh(nbytes)
                 for (_, _, nbytes), alias in zip(self.outs, self.alias)]
 
     def deliver(self, made: list[Any], values: tuple[Any, ...] = ()) -> Any:
@@ -354,7 +361,13 @@ class Variant(Inspected):
         found = [fresh[place] for place in self.result_places]
         if values and self.given_back:
             self._give_back(values, found)
-        return unflatten(self.spec, [result(n) for n in found])
+        return unflatten(self.spec, [result(n, False, self.device) for n in found])
+
+    @property
+    def moved(self) -> bool:
+        """Was its state taken to another device since it was compiled?"""
+        return any(s.device != self.device and (s.shape or s.device != HOST)
+                   for _, s in self.state_of)
 
     def _give_back(self, values: tuple[Any, ...], results: list[Node]) -> None:
         """Stores what the function wrote into its arguments; those are the last results."""
@@ -381,7 +394,7 @@ def _computable(n: Node) -> Node:
 def _leaf(t: Tensor) -> Node:
     """The buffer of an argument, computed and contiguous."""
     if t._view is not None and t._view.steps:
-        t = result(read(t))
+        t = result(read(t), False, t.device)
     storage = t._storage
     leaf = storage.leaf
     if leaf is None:
@@ -411,7 +424,7 @@ class _Same:
 
 def _signature(v: Any) -> Any:
     if isinstance(v, Tensor):
-        return (v.dtype.rank, v.shape, v.requires_grad)
+        return (v.dtype.rank, v.shape, v.requires_grad, v._storage.device)
     if type(v) is float:
         return float
     try:
@@ -495,7 +508,7 @@ class Compiled:
         values = (*args, *kwargs.values()) if kwargs else args
         key = (tuple(map(_signature, values)), tuple(kwargs), spec)
         found = self.variants.get(key)
-        if found is None:
+        if found is None or found.moved:
             found = Variant(fn or self.fn, args, kwargs, self.name, self.turns)
             found.reason = self._reason(key)
             self.variants[key] = found
@@ -533,6 +546,10 @@ class Compiled:
         """Assembly of the latest signature."""
         return self._latest().asm()
 
+    def ptx(self) -> str:
+        """PTX of the latest signature. Raises RuntimeError for a program of the host."""
+        return self._latest().ptx()
+
     def profile(self, *args: Any, seconds: float = 0.2, **kwargs: Any) -> Any:
         """Time, GB/s and GFLOP/s of each kernel of the latest signature (see `Profile`)."""
         return self._latest().profile(seconds)
@@ -545,8 +562,9 @@ class Compiled:
 
 
 def _word(signature: Any) -> str:
-    if isinstance(signature, tuple) and len(signature) == 3 and isinstance(signature[1], tuple):
-        return f"shape {signature[1]}"
+    if isinstance(signature, tuple) and len(signature) == 4 and isinstance(signature[1], tuple):
+        where = "" if signature[3] == HOST else f" on {signature[3]}"
+        return f"shape {signature[1]}{where}"
     return str(signature)
 
 

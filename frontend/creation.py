@@ -18,6 +18,7 @@ from flambeau.compiler.node import Node, Scalar, Shape
 from . import realize as door
 from . import tracing
 from .devices import HOST, bound, resolve
+from .storage import Storage
 from .tensor import (
     Tensor,
     as_dtype,
@@ -73,6 +74,21 @@ def placed(name: str, t: Tensor, device: Any) -> Tensor:
     n = N.node("mark", n.dtype, n.shape, (n,), ("on", where))
     n.value = there  # computed already, and still connected to where it came from
     return result(n, True, where)
+
+
+def relocate(storage: Storage, device: str) -> None:
+    """Takes a storage to another device, with every tensor that looks at it; computes its value."""
+    if storage.device == device:
+        return
+    if tracing.recording():
+        raise RuntimeError(f"to: expected a move to {device} outside of compiled functions and "
+                           "loops, got one inside")
+    door.realize([storage])
+    leaf = storage.leaf
+    assert leaf is not None
+    storage.node, storage.device = door.moved(leaf, device), device
+    storage.requires, storage.shared = False, None
+    storage.version += 1
 
 
 def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, DType]:

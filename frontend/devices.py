@@ -7,6 +7,7 @@ A canonical name is "cpu" or "cuda:N". Equal names are one object, so that opera
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from flambeau.compiler import node as N
@@ -35,6 +36,22 @@ def resolve(name: str, device: Any = None) -> str:
         raise ValueError(f"{name}: expected device 'cpu', 'cuda' or 'cuda:N', got {text!r}")
     index = devices.kind("cuda").check(name, int(number) if colon else None)
     return sys.intern(f"cuda:{index}")
+
+
+def one_device(name: str, things: Iterable[Any]) -> str:
+    """The device of tensors or storages; single numbers in the host's memory go with any.
+
+    name: who asks. Raises ValueError when there are several.
+    """
+    found = ""
+    for thing in things:
+        device = thing.device
+        if device != found and (device != HOST or thing.shape):
+            if found:
+                raise ValueError(f"{name}: expected tensors on one device, got {found} and "
+                                 f"{device}; use .to() or .cuda()")
+            found = device
+    return found or HOST
 
 
 def bound(n: Node, device: str) -> Node:

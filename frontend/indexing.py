@@ -102,8 +102,8 @@ def as_value(x: Tensor, value: Any, name: str = "setitem") -> Tensor:
     if type(value) in (bool, int, float) or (type(value) is complex and x.dtype.is_complex):
         if x.dtype.is_integer and type(value) is float:
             value = int(value)
-        return result(number(name, value, x.dtype))
-    return tensor(value, x.dtype)
+        return result(number(name, value, x.dtype), False, x.device)
+    return tensor(value, x.dtype, x.device)
 
 
 def _check_fits(v: Tensor, shape: Shape) -> None:

@@ -8,11 +8,13 @@ import subprocess
 import time
 from typing import Any
 
+import numpy as np
 from flambeau import compiler
 from flambeau.compiler import show
 from flambeau.compiler.node import Node
 from flambeau.compiler.request import Request, parametrise
-from flambeau.runtime import execute, jit, memory
+from flambeau.compiler.target import Target
+from flambeau.runtime import devices, execute, jit, memory
 
 
 class Graph:
@@ -65,10 +67,11 @@ class Profile:
 
 
 class Inspected:
-    """What can be asked of a program. Needs `request`, `executable`, `name`, `seconds`."""
+    """What can be asked of a program. Needs request, executable, name, seconds and device."""
 
     request: Request
-    executable: execute.Executable
+    executable: Any
+    device: str
     name: str
     seconds: float
     reason: str = "first call"
@@ -80,33 +83,78 @@ class Inspected:
         lines = [f"{self.name}({leaves})",
                  f"  compiled because: {self.reason}",
                  f"  code from {self.executable.source}, {self.seconds * 1e3:.1f} ms in all, "
-                 f"{self.executable.code.size / 1024:.0f} KiB of machine code",
+                 f"{self.executable.code.size / 1024:.0f} KiB of "
+                 f"{'machine code' if self.device == 'cpu' else f'PTX on {self.device}'}",
                  f"  {len(program.kernels)} kernels, {program.arena_bytes} bytes of temporaries, "
                  f"{sum(a >= 0 for a in program.alias)} outputs updated in place"]
         for k in program.kernels:
             lines.append(f"    {k.name}: {k.detail} | {k.nbytes} bytes, {k.flops} flops, "
-                         f"{k.chunks} chunk{'s' if k.chunks != 1 else ''}")
+                         f"{k.chunks} {'chunk' if self.device == 'cpu' else 'block'}"
+                         f"{'s' if k.chunks != 1 else ''}")
+        if self.device != "cpu":
+            lines += [f"    {name}: {registers} registers, {local} bytes of local memory a thread"
+                      for name, (registers, local) in self.executable.registers().items()]
+            lines += [f"    {e.name}: on the host" for e in self.executable.externs]
         return "\n".join(lines)
 
     def graph(self) -> Graph:
         """The graph as the user wrote it."""
         return Graph(parametrise(self.request)[0])
 
+    def _target(self) -> Target:
+        return devices.find(self.device).target()  # type: ignore[no-any-return]
+
     def _ir(self) -> str:
-        return compiler.build(self.request, jit.host_target())[1]
+        return compiler.build(self.request, self._target())[1]
 
     def llvm_ir(self, optimised: bool = False) -> str:
         """The program's LLVM IR, as generated or as LLVM's passes leave it."""
         text = self._ir()
-        return jit.optimised_ir(text, jit.host_target()) if optimised else text
+        return jit.optimised_ir(text, self._target()) if optimised else text
 
     def asm(self) -> str:
-        """The program's assembly for this machine."""
-        return jit.assembly(self._ir(), jit.host_target())
+        """The program's assembly for this machine; on a GPU, its PTX."""
+        return jit.assembly(self._ir(), self._target())
+
+    def ptx(self) -> str:
+        """The program's PTX. Raises RuntimeError for a program of the host."""
+        if self.device == "cpu":
+            raise RuntimeError(f"ptx: expected a program on a GPU, got {self.name} on the cpu; "
+                               "asm() shows its assembly")
+        return self.executable.code.text.decode()  # type: ignore[no-any-return]
 
     def profile(self, seconds: float = 0.2) -> Profile:
         """Times each kernel by itself on scratch data of the right sizes, for `seconds` in all."""
-        return profile(self.request, seconds)
+        if self.device == "cpu":
+            return profile(self.request, seconds)
+        return profile_there(self.request, self.executable, devices.find(self.device), seconds)
+
+
+def profile_there(request: Request, executable: Any, device: Any, seconds: float) -> Profile:
+    """Runs the program on a GPU with events around every launch and averages over the runs."""
+    inputs = [device.allocate(n.nbytes) for n in request.leaves]
+    for m in inputs:
+        device.copy_in(m, np.zeros(m.nbytes, np.uint8))
+    outs = [inputs[a] if a >= 0 else device.allocate(r.nbytes)
+            for a, r in zip(executable.program.alias, request.roots)]
+    values = [s.arg.value for s in request.scalars]
+    totals: dict[str, float] = {}
+    runs, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end or runs < 3:
+        for name, microseconds in executable.profile(inputs, outs, values):
+            totals[name] = totals.get(name, 0.0) + microseconds
+        runs += 1
+    known = {k.name: k for k in executable.program.kernels}
+    return _rows([(name, known.get(name), t / runs) for name, t in totals.items()])
+
+
+def _rows(times: list[tuple[str, Any, float]]) -> Profile:
+    """The profile of kernels' names, reports (None: part of another's) and microseconds."""
+    whole = sum(us for *_, us in times) or 1.0
+    rows = [{"kernel": name, "microseconds": us, "share": us / whole,
+             "gb_per_s": (k.nbytes if k else 0) / max(us, 1e-3) / 1e3,
+             "gflop_per_s": (k.flops if k else 0) / max(us, 1e-3) / 1e3} for name, k, us in times]
+    return Profile(rows, whole)
 
 
 def profile(request: Request, seconds: float) -> Profile:
@@ -130,10 +178,4 @@ def profile(request: Request, seconds: float) -> Profile:
         runs += 1
         for i in range(len(totals)):
             totals[i] += clocks[i + 1] - clocks[i]
-    each = [t / runs / 1e3 for t in totals]
-    whole = sum(each) or 1.0
-    rows = [{"kernel": k.name, "microseconds": us, "share": us / whole,
-             "gb_per_s": k.nbytes / max(us, 1e-3) / 1e3,
-             "gflop_per_s": k.flops / max(us, 1e-3) / 1e3}
-            for k, us in zip(program.kernels, each)]
-    return Profile(rows, whole)
+    return _rows([(k.name, k, t / runs / 1e3) for k, t in zip(program.kernels, totals)])

@@ -12,6 +12,7 @@ from flambeau.compiler import node as nd
 from flambeau.compiler.node import Node
 
 from . import realize as door
+from .devices import one_device
 from .recording import as_tensor
 from .tensor import Tensor, read, result
 from .tracing import Body
@@ -33,8 +34,9 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
     carry, spec = _tensors("scan", init)
     rows, row_spec = _tensors("scan", xs) if xs is not None else ([], None)
     count = _length(rows, length)
-    leaves = [_leaf(t.dtype, t.shape, t.requires_grad) for t in carry]
-    row_leaves = [_leaf(t.dtype, t.shape[1:], t.requires_grad) for t in rows]
+    device = one_device("scan", [*carry, *rows])
+    leaves = [_leaf(t.dtype, t.shape, t.requires_grad, device) for t in carry]
+    row_leaves = [_leaf(t.dtype, t.shape[1:], t.requires_grad, device) for t in rows]
     bare = list(map(_bare, leaves + row_leaves))
     with Body("scan", leaves + row_leaves) as body:
         outcome = fn(unflatten(spec, leaves),
@@ -53,7 +55,7 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None,
     _located("scan", made)
     made = made[:len(carry)] + made[len(carry) + len(more):]
     requires = any(t.requires_grad for t in [*carry, *rows, *after_tensors(after), *stacked])
-    outs = [result(n, requires and n.dtype.is_inexact) for n in made]
+    outs = [result(n, requires and n.dtype.is_inexact, device) for n in made]
     return unflatten(spec, outs[:len(carry)]), unflatten(y_spec, outs[len(carry):])
 
 
@@ -87,7 +89,8 @@ def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: 
     the body changes a shape or dtype, TypeError when the condition is not one bool.
     """
     carry, spec = _tensors("while_loop", init)
-    leaves = [_leaf(t.dtype, t.shape, False) for t in carry]
+    device = one_device("while_loop", carry)
+    leaves = [_leaf(t.dtype, t.shape, False, device) for t in carry]
     bare = list(map(_bare, leaves))
     with Body("while_loop", leaves) as test:
         go = as_tensor("while_loop", cond(unflatten(spec, leaves)))
@@ -96,7 +99,7 @@ def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: 
         raise TypeError(f"while_loop: expected cond to give one bool, got {go.dtype.name} "
                         f"{tuple(go.shape)}")
     for t, leaf in zip(leaves, bare):  # as they were, whatever the condition did to them
-        t._storage = result(leaf)._storage
+        t._storage = result(leaf, False, device)._storage
     with Body("while_loop", leaves) as step:
         step.step = test.step
         after = body(unflatten(spec, leaves))
@@ -106,7 +109,7 @@ def while_loop(cond: Callable[[Any], Tensor], body: Callable[[Any], Any], init: 
                         nd.reshape(asked, ()))
     _located("while_loop", made)
     requires = any(t.requires_grad for t in [*carry, *after_tensors(after)])
-    return unflatten(spec, [result(n, requires and n.dtype.is_inexact)
+    return unflatten(spec, [result(n, requires and n.dtype.is_inexact, device)
                             for n in made[:len(carry)]])
 
 
@@ -157,9 +160,9 @@ class _Row:
         return self.address
 
 
-def _leaf(dtype: dt.DType, shape: tuple[int, ...], requires: bool) -> Tensor:
+def _leaf(dtype: dt.DType, shape: tuple[int, ...], requires: bool, device: str) -> Tensor:
     """A tensor that stands for a value inside the body."""
-    return result(nd.buffer(dtype, shape, _Row()), requires)
+    return result(nd.buffer(dtype, shape, _Row()), requires, device)
 
 
 def _bare(t: Tensor) -> Node:

@@ -160,8 +160,7 @@ def install() -> None:
         "__new__": staticmethod(_construct), "new_zeros": _new("zeros"), "new_ones": _new("ones"),
         "mH": property(complexes.adjoint), "H": property(complexes.adjoint),
         "real": property(complexes.real), "imag": property(complexes.imag),
-        "new_empty": _new("empty"), "new_tensor": _new_tensor, "new_full": _new_full,
-        "cpu": lambda self: self}
+        "new_empty": _new("empty"), "new_tensor": _new_tensor, "new_full": _new_full}
     for name, method in extra.items():
         setattr(Tensor, name, method)
     for function in (*distributions.DISTRIBUTIONS.values(), *choosing.CHOICES):

@@ -56,7 +56,7 @@ def _corners(t: Tensor, edge: int) -> np.ndarray:
         last = N.slice_(n, tuple(starts), shape, steps)
         n = N.concat((first, last), axis)
         places.append(np.r_[0:edge, extent - edge:extent])
-    small = result(n)
+    small = result(n, False, t.device)
     whole = np.zeros(t.shape, small.numpy().dtype)
     whole[np.ix_(*places)] = small.numpy()
     return whole

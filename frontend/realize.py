@@ -128,7 +128,8 @@ _met: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that a lazy graph ask
 def _program(roots: list[Node], device: str) -> tuple[Any, list[Node], list[Node], list[Node]]:
     """The program that computes these, and its graph's nodes, buffer leaves and scalars."""
     first, last = roots[0], roots[-1]
-    hint = (device, config.cpu, config.vector_bytes, config.matmul, config.skip, len(roots),
+    there = device if device == "cpu" else devices.find(device)
+    hint = (there, config.cpu, config.vector_bytes, config.matmul, config.skip, len(roots),
             first.op, first.shape, last.op, last.shape)
     match = _known.find(hint, roots)
     if match is not None:

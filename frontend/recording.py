@@ -18,6 +18,7 @@ from flambeau.compiler.node import Node, Shape, node
 
 from . import realize as door
 from .creation import number, tensor
+from .devices import one_device
 from .tensor import Tensor, assign, check_axis, default_dtype, derive, mode, read, result
 
 _WEAK = {bool: 1, int: 2, float: 3, complex: 4}
@@ -41,11 +42,17 @@ def as_tensor(name: str, x: Any) -> Tensor:
 
 
 def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
-    """The promoted dtype of tensors and weak Python numbers."""
+    """The promoted dtype of tensors and weak Python numbers. Raises ValueError for tensors on
+    several devices."""
     found: DType | None = None
+    device = ""
     weak = 0
     for x in xs:
         if isinstance(x, Tensor):
+            if x._storage.device != device:
+                if device:
+                    one_device(name, [t for t in xs if isinstance(t, Tensor)])
+                device = x._storage.device
             found = x.dtype if found is None else dt.promote(found, x.dtype)
         else:
             weak = max(weak, _WEAK[type(x)])
@@ -77,22 +84,6 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
                 listed = " and ".join(str(tuple(s)) for s in shapes)
                 raise ValueError(f"{name}: expected shapes that broadcast, got {listed}")
     return tuple(found)
-
-
-def check_devices(name: str, tensors: tuple[Tensor, ...]) -> str:
-    """The one device of tensors; numbers (0-d) in the host's memory go with any.
-
-    Raises ValueError when there are several.
-    """
-    found = ""
-    for t in tensors:
-        device = t._storage.device
-        if device != found and (t.shape or device != "cpu"):
-            if found:
-                raise ValueError(f"{name}: expected tensors on one device, got {found} and "
-                                 f"{device}; use .to() or .cuda()")
-            found = device
-    return found or "cpu"
 
 
 def real_only(name: str, dtype: DType) -> None:
@@ -131,7 +122,7 @@ class Operands:
                 if shape != x.shape:
                     shape = broadcast_shapes(name, shape, x.shape)
                 if device != x._storage.device:
-                    device = check_devices(name, tuple(t for t in clean if isinstance(t, Tensor)))
+                    device = one_device(name, [t for t in clean if isinstance(t, Tensor)])
             requires = requires or x.requires_grad
         self.dtype = d = dtype if dtype is not None else _with_weak(found, weak)
         self.device = device or "cpu"

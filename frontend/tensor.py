@@ -27,6 +27,7 @@ from flambeau.compiler.ops import MOVEMENT
 
 from . import realize as door
 from . import tracing, views
+from .devices import one_device
 from .storage import Storage
 from .views import Step, View
 
@@ -408,7 +409,10 @@ def derive(n: Node, *src: Tensor) -> Tensor:
         if t.requires_grad:
             requires = mode.grad
             break
-    return result(n, requires, src[0]._storage.device if src else "cpu")
+    device = src[0]._storage.device if src else "cpu"
+    if len(src) > 1:
+        device = one_device(n.op, src)
+    return result(n, requires, device)
 
 
 def look(t: Tensor, kind: str, shape: Shape, arg: Any = None) -> Tensor:

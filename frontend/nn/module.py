@@ -22,6 +22,7 @@ from .. import realize as door
 from .. import tracing
 from ..autograd import accumulate, settle
 from ..creation import tensor
+from ..devices import resolve
 from ..tensor import Tensor, as_dtype, leaves, read, result, write
 from ..training import Step
 from . import parameters as P
@@ -336,10 +337,29 @@ class Module(Tree):
         """Parameters in float16."""
         return self.type(dt.float16)  # type: ignore[no-any-return]
 
-    def cuda(self: M) -> M:
-        """Parameters on the GPU. Raises RuntimeError where there is none."""
-        raise RuntimeError("cuda: expected an NVIDIA driver and GPU, found none; models run on the "
-                           "CPU as they are")
+    def to(self: M, *targets: Any) -> M:
+        """Parameters and buffers on another device ("cuda:1") or in another floating dtype, in
+        place: optimisers and whoever holds them keep holding them."""
+        tensors = [*self.params(), *(b for _, b in self.named_buffers())]
+        for target in targets:
+            if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
+                P.move(tensors, resolve("to", target))
+            else:
+                self.type(target)
+        return self.clear_state()
+
+    def cuda(self: M, device: Any = None) -> M:
+        """Parameters and buffers on a GPU: the current one, a number or "cuda:N". Torch7 cuda.
+
+        Raises RuntimeError where there is no such device.
+        """
+        P.move([*self.params(), *(b for _, b in self.named_buffers())], resolve("cuda", (
+            "cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)))
+        return self.clear_state()
+
+    def cpu(self: M) -> M:
+        """Parameters and buffers in the host's memory."""
+        return self.to("cpu")
 
     def clear_state(self: M) -> M:
         """Drops outputs and gradients by inputs here and below; parameters stay."""
@@ -372,5 +392,6 @@ class Module(Tree):
             raise ValueError(f"load_state_dict: expected the {len(mine)} entries of {self.label()},"
                              f" got {'; '.join(found)}")
         for name, value in given.items():
-            write(mine[name], N.cast(P.value_of(value), mine[name].dtype))
+            t = mine[name]
+            write(t, N.cast(P.value_of(value.to(t.device)), t.dtype))
         return self

@@ -11,7 +11,7 @@ from typing import Any
 from flambeau.compiler import node as N
 
 from .. import views
-from ..creation import constant
+from ..creation import constant, relocate
 from ..recording import as_tensor
 from ..tensor import Tensor, make, no_grad, read, result, write
 from ..views import View
@@ -108,6 +108,15 @@ def take(t: Tensor, value: Tensor) -> None:
     if t._view is not None:
         t._view = None if t._view.token is None else View((), t._view.token)
     t.dtype = value.dtype
+
+
+def move(tensors: Sequence[Tensor], device: str) -> None:
+    """Takes tensors and their gradients to a device, in place; who holds them keeps holding
+    them, and what shares their storage comes along."""
+    for t in tensors:
+        relocate(t._storage, device)
+        if t.grad is not None:
+            relocate(t.grad._storage, device)
 
 
 # -- one flat vector -----------------------------------------------------------------------------

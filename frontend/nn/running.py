@@ -71,6 +71,13 @@ class Run:
             t if m is None else result(m, mode.grad or t.requires_grad, t.device)
             for t, m in zip(found, self.marks)])
 
+    @property
+    def device(self) -> str:
+        """Where the inputs lie."""
+        found: list[Tensor] = []
+        trees.flatten(self.stand_in, found)
+        return found[0].device
+
     def finish(self, output: Any) -> None:
         """Remembers the results."""
         if isinstance(output, Tensor):
@@ -109,7 +116,7 @@ class Run:
         made = []
         for n, source in zip(found, self.sources):
             n = N.const(source.dtype, 0, source.shape) if n is None else stop(n)
-            made.append(result(n))
+            made.append(result(n, False, self.device))
         return made[0] if self.spec == 0 else trees.unflatten(self.spec, made)
 
 
@@ -147,7 +154,7 @@ class ByHand:
 
     def pull_back(self, cotangent: Node, scale: float, want: str) -> list[Node | None]:
         """Cotangents of the module's inputs; its parameters' are accumulated by the module."""
-        given = result(cotangent)
+        given = result(cotangent, False, self.run.device)
         x = self.run.stand_in
         found: list[Tensor] = []
         with enable_grad():

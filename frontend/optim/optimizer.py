@@ -167,6 +167,8 @@ class Optimizer:
             step = name == "step"
             own[name] = result(N.const(float64, 0) if step else N.const(p.dtype, 0, p.shape),
                                False, p.device)
+        elif own[name]._storage.device != p._storage.device:  # the parameter was moved
+            own[name] = own[name].to(p.device)
         return own[name]
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -218,7 +220,8 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Hyperparameters and state, parameters by number: plain values and tensors."""
         number = {id(p): i for i, p in enumerate(self._params())}
-        return {"state": {number[k]: {name: result(value_of(t)) for name, t in own.items()}
+        return {"state": {number[k]: {name: result(value_of(t), False, t.device)
+                                        for name, t in own.items()}
                           for k, own in self.state.items()},
                 "groups": [{k: v for k, v in g.items() if k != "params"}
                            for g in self.param_groups]}

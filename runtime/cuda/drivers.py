@@ -50,6 +50,11 @@ def use(driver: Any, library: Any = None) -> None:
             tell()
 
 
+def replaced() -> bool:
+    """Does a test's driver stand in PyCUDA's place?"""
+    return _installed is not None
+
+
 def on_change(tell: Callable[[], None]) -> None:
     """`tell` is called whenever the driver is replaced."""
     _listeners.append(tell)

@@ -62,7 +62,7 @@ def _load(index: int, data: bytes) -> Any:
 def _machine_code(ptx: bytes, processor: str) -> bytes | None:
     """ptxas's output for the text, kept on disk; None where there is no ptxas or it refuses."""
     tool = assembler()
-    if tool is None:
+    if tool is None or drivers.replaced():
         return None
     name = "cubin-" + cache.digest(ptx, processor, _version(tool))
     found = cache.read(name)

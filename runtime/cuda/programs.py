@@ -68,7 +68,10 @@ class Executable:
             block = self._block(stream, self.scalars.pack(scalars).raw[8:])
             key = (block.pointer, arena.pointer if arena else 0,
                    *(m.pointer for m in inputs), *(m.pointer for m in outputs))
-            self.graphs.run(key, stream, lambda s: self._walk(self._places(key), s))
+            try:
+                self.graphs.run(key, stream, lambda s: self._walk(self._places(key), s))
+            except execute.ProgramError as error:  # a host routine's
+                raise (late(error) if late is not None else error) from None
             if self.program.errors:
                 self.waiting = late, block
                 self.gpu.running.add(self)
@@ -92,6 +95,11 @@ class Executable:
             self._walk(self._places(key), stream, timed)
             stream.synchronize()
             return [(name, first.elapsed_time(last) * 1e3) for name, first, last in marks]
+
+    @property
+    def externs(self) -> list[Extern]:
+        """The routines that run on the host."""
+        return [s.extern for s in every(self.program.steps) if isinstance(s, Host)]
 
     def registers(self) -> dict[str, tuple[int, int]]:
         """Each kernel's registers and bytes of local memory (spills) a thread, by the driver."""
@@ -165,7 +173,10 @@ class Executable:
             self.gpu.staging.to_host(array.reshape(-1).view(np.uint8), at[slot], stream)
             arrays.append(array)
         slot, name, shape = e.result
-        result = np.asarray(externs.EXTERNS[e.name](e.options, *arrays))
+        try:
+            result = np.asarray(externs.find(e.name)(e.options, *arrays))
+        except Exception as error:
+            raise execute.RoutineError(e.place, error) from error
         made = np.ascontiguousarray(result, dt.by_name(name).numpy).reshape(-1).view(np.uint8)
         self.gpu.staging.to_device(at[slot], made, stream)
 

@@ -66,7 +66,9 @@ def _modes_fit(ins: Instruction, modes: list[str], to: str, source: str) -> None
     elif from_float:
         expect(len(rounding) == 1 and rounding[0] in WHOLE, ins)
     else:
-        expect(not rounding, ins)
+        big, small = np.iinfo(NUMPY[to]), np.iinfo(NUMPY[source])
+        needless = big.min <= small.min and small.max <= big.max
+        expect(not rounding and not (needless and "sat" in modes), ins)
 
 
 def _destination(b: Builder, d: object, to: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.machine import Geometry, Machine
+from emulator.machine import Geometry, Loaded, Machine
 
 Array = np.ndarray[Any, Any]
 REGISTERS = (".reg .pred %p<10>; .reg .b16 %h<20>; .reg .b32 %r<40>; .reg .b64 %d<40>; "
@@ -57,14 +57,14 @@ def refused(text: str, sm: int = 80) -> str:
     return "" if made.returncode == 0 else made.stderr or made.stdout or "ptxas failed"
 
 
-def launch(text: str, *arguments: Any, grid: Any = 1, block: Any = 32, shared: int = 0,
+def launch(text: str | Loaded, *arguments: Any, grid: Any = 1, block: Any = 32, shared: int = 0,
            name: str = "k", machine: Machine | None = None) -> list[Array]:
     """Runs a kernel; arrays are copied to the device and come back, numbers are passed as they are.
 
     An array of dtype object stands for memory that nobody has written: its size in bytes.
     """
     machine = machine or Machine(16 << 20, sm=100)
-    loaded = machine.load(text)
+    loaded = machine.load(text) if isinstance(text, str) else text
     data, held = bytearray(), []
     for a in arguments:
         if isinstance(a, np.ndarray):
@@ -76,12 +76,15 @@ def launch(text: str, *arguments: Any, grid: Any = 1, block: Any = 32, shared: i
             if a.dtype != object:
                 span[:] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
                 machine.memory.written(address, size)
-            held.append((span, a))
+            held.append((address, span, a))
             a = np.uint64(address)
         raw = a.tobytes() if isinstance(a, np.generic) else struct.pack("<I", a)
         data += bytes(-len(data) % len(raw)) + raw
     machine.launch(loaded, name, Geometry(three(grid), three(block), shared), bytes(data))
-    return [span.view(np.uint8 if a.dtype == object else a.dtype).copy() for span, a in held]
+    made = [span.view(np.uint8 if a.dtype == object else a.dtype).copy() for _, span, a in held]
+    for address, _, _ in held:
+        machine.memory.free(address)
+    return made
 
 
 def three(shape: Any) -> tuple[int, int, int]:

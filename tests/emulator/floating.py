@@ -33,7 +33,8 @@ SINGLE = {"f16x2": "f16", "bf16x2": "bf16"}
 F = Callable[..., Array]
 
 
-def _float_step(b: Builder, ins: Instruction, f: F, type_: str, exact: F | None = None) -> Step:
+def _float_step(b: Builder, ins: Instruction, f: F, type_: str, exact: F | None = None,
+                addends: F | None = None) -> Step:
     """d = f(operands) with the opcode's rounding, .ftz, .sat and .relu. f takes and gives floats:
     float32 for bfloat16, float64 where it is told so by giving that."""
     words = ins.opcode[1:-1]
@@ -50,6 +51,10 @@ def _float_step(b: Builder, ins: Instruction, f: F, type_: str, exact: F | None 
         if mode != "rn":
             shape = np.broadcast_shapes(*(a.shape for a in values))
             out = exactly(exact, np.broadcast_to(out, shape), values, single, mode)
+            if mode == "rm" and addends is not None:  # then x - x is -0
+                one, other = addends(*values)
+                both = (one == 0) & (other == 0) & ~np.signbit(one) & ~np.signbit(other)
+                out = np.where((out == 0) & (one == -other) & ~both, -0.0, out)
         if sat:
             out = np.where(np.isnan(out), 0, np.clip(out, 0, 1))
         if relu:
@@ -84,9 +89,10 @@ def _checked(ins: Instruction, allowed: tuple[str, ...], types: tuple[str, ...] 
     return type_
 
 
-def _binary(f: np.ufunc, exact: F) -> Callable[[Builder, Instruction], Step]:
+def _binary(f: np.ufunc, exact: F, addends: F | None = None
+            ) -> Callable[[Builder, Instruction], Step]:
     def build(b: Builder, ins: Instruction) -> Step:
-        return _float_step(b, ins, f, _checked(ins, (*ROUNDINGS, "ftz", "sat")), exact)
+        return _float_step(b, ins, f, _checked(ins, (*ROUNDINGS, "ftz", "sat")), exact, addends)
     return build
 
 
@@ -112,7 +118,7 @@ def fma(b: Builder, ins: Instruction) -> Step:
         def f(x: Array, y: Array, z: Array) -> Array:
             product = x.astype(np.float64) * y.astype(np.float64)
             return odd_sum(product, z.astype(np.float64))
-    return _float_step(b, ins, f, type_, lambda x, y, z: x * y + z)
+    return _float_step(b, ins, f, type_, lambda x, y, z: x * y + z, lambda x, y, z: (x * y, z))
 
 
 def mad(b: Builder, ins: Instruction) -> Step:
@@ -144,8 +150,13 @@ def _through64(f: F) -> F:
 
 def _approx(f: F, types: tuple[str, ...]) -> Callable[[Builder, Instruction], Step]:
     def build(b: Builder, ins: Instruction) -> Step:
-        type_ = _checked(ins, ("approx", "ftz"), types)
-        expect("approx" in ins.opcode, ins)
+        type_ = ins.opcode[-1]
+        narrow_ = type_ in ("bf16", "bf16x2") and ins.opcode[0] == "ex2"  # always flushed
+        if narrow_:
+            expect(ins.opcode[1:-1] == ("approx", "ftz"), ins)
+        else:
+            _checked(ins, ("approx", "ftz"), types)
+        expect("approx" in ins.opcode and type_ in types, ins)
         return _float_step(b, ins, _through64(f), type_)
     return build
 
@@ -216,7 +227,8 @@ OPS = {"fma": fma, "rcp": rcp, "sqrt": sqrt, "copysign": copysign, "testp": test
        "ex2": _approx(np.exp2, ("f32", "f16", "f16x2", "bf16", "bf16x2")),
        "lg2": _approx(np.log2, ("f32",)), "sin": _approx(np.sin, ("f32",)),
        "cos": _approx(np.cos, ("f32",))}
-BY_TYPE = {"add": _binary(np.add, Fraction.__add__), "sub": _binary(np.subtract, Fraction.__sub__),
+BY_TYPE = {"add": _binary(np.add, Fraction.__add__, lambda x, y: (x, y)),
+           "sub": _binary(np.subtract, Fraction.__sub__, lambda x, y: (x, -y)),
            "mul": _binary(np.multiply, Fraction.__mul__), "mad": mad, "div": div, "neg": neg,
            "abs": neg, "min": least, "max": least}  # when the type is a float's
 

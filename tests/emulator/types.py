@@ -158,13 +158,7 @@ def exactly(f: Callable[..., Fraction], near: Array, args: list[Array], type_: s
             continue
         if value:
             out[i] = rounded(value, type_, mode)
-        elif mode == "rm" and near[i] == 0 and not _same_signs(lane):
-            out[i] = -0.0
     return out
-
-
-def _same_signs(lane: list[float]) -> bool:
-    return len(lane) == 2 and math.copysign(1, lane[0]) == math.copysign(1, lane[1])
 
 
 def flush(x: Array) -> Array:

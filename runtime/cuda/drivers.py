@@ -22,6 +22,7 @@ from typing import Any
 _installed: Any = None  # a test's driver
 _library: Any = None  # and its libcuda, for what PyCUDA lacks
 _driver: Any = None
+_count = 0
 _contexts: dict[int, Any] = {}
 _lock = threading.RLock()
 _forked = False
@@ -40,9 +41,9 @@ _here = _Thread()
 def use(driver: Any, library: Any = None) -> None:
     """Puts another driver in PyCUDA's place, with its libcuda (None: no graphs); None, None to go
     back. Forgets all devices."""
-    global _installed, _library, _driver
+    global _installed, _library, _driver, _count
     with _lock:
-        _installed, _library, _driver = driver, library, None
+        _installed, _library, _driver, _count = driver, library, None, 0
         _contexts.clear()
         _here.index = 0
         _here.entered.clear()
@@ -113,8 +114,11 @@ def reason() -> str:
 
 
 def count() -> int:
-    """How many devices can be used; 0 when anything is missing."""
-    return 0 if reason() else int(current().Device.count())
+    """How many devices can be used; 0 when anything is missing. Asked until there are some."""
+    global _count
+    if not _count and not reason():
+        _count = int(current().Device.count())
+    return _count
 
 
 def check(name: str, index: int | None = None) -> int:
@@ -122,11 +126,10 @@ def check(name: str, index: int | None = None) -> int:
 
     name: who asks. Raises RuntimeError that says what is missing.
     """
-    why = reason()
-    if why:
-        raise RuntimeError(f"{name}: expected a CUDA device, got none: {why}")
-    index = _here.index if index is None else index
     found = count()
+    if not found:
+        raise RuntimeError(f"{name}: expected a CUDA device, got none: {reason()}")
+    index = _here.index if index is None else index
     if not 0 <= index < found:
         last = f" to cuda:{found - 1}" if found > 1 else ""
         raise RuntimeError(f"{name}: expected cuda:0{last}, got cuda:{index}")

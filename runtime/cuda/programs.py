@@ -224,8 +224,7 @@ class Executable:
                 word = self.word(block.pointer, stream)
                 if word:
                     drivers.current().memset_d8_async(block.pointer, 0, 8, stream.given)
-                    place, message = self.program.errors[word - 1]
-                    error = execute.ProgramError(place, message)
+                    error = execute.ProgramError(*self.program.errors[word - 1])
                     raise (late(error) if late is not None else error) from None
 
 

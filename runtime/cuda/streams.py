@@ -84,8 +84,7 @@ class Event:
     __slots__ = ("device", "given")
 
     def __init__(self, device: int | None = None) -> None:
-        self.device = drivers.current_device() if device is None else device
-        drivers.check("Event", self.device)
+        self.device = drivers.check("Event") if device is None else device
         with drivers.active(self.device):
             self.given = drivers.current().Event()
 

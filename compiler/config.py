@@ -45,6 +45,8 @@ FLAGS = (
     Flag("device", "cpu", "the default device: cpu, cuda, reference or null"),
     Flag("matmul", "generated", "matrix products: generated kernels, or 'blas' for the OpenBLAS in "
                                 "NumPy's wheel where operands allow"),
+    Flag("tf32", False, "matrix products of float32 on a GPU may round their operands to tf32 "
+                        "(11 bits), for its tensor cores"),
     Flag("num_threads", 0, "threads of the pool; 0: OMP_NUM_THREADS, else what affinity and "
                            "cgroup allow"),
     Flag("cache", "", "folder of the object cache; empty: the user's cache folder; 'off': none"),

@@ -46,7 +46,7 @@ class Request:
 
     def digest(self, target: Target) -> str:
         """A stable name for the structure on this target."""
-        text = repr((self.key, target, config.matmul, config.skip))
+        text = repr((self.key, target, config.matmul, config.skip, config.tf32))
         return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 

@@ -162,7 +162,7 @@ def executable(request: Request, device: str = "cpu") -> Any:
     """The program of a structure on a device: from memory, from disk, or compiled now."""
     there: Any = device if device == "cpu" else devices.find(device)
     target = jit.host_target() if device == "cpu" else there.target()
-    key = (request.key, there, target, config.matmul, config.skip)
+    key = (request.key, there, target, config.matmul, config.skip, config.tf32)
     found = _programs.get(key)
     if found is None:
         found = devices.find(device).load(request.digest(target),

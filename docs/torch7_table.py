@@ -19,7 +19,6 @@ NAMES = Path(__file__).parent / "torch7_names.txt"
 PENDING = {  # by founder: what is being built and may not be there yet
     "linear algebra": {"gesv", "gels", "trtrs", "symeig", "eig", "svd", "inverse", "qr", "geqrf",
                        "orgqr", "ormqr", "potrf", "potrs", "potri", "pstrf"},
-    "random": {"multinomial_alias_setup", "multinomial_alias"},
 }
 
 

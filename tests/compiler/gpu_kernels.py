@@ -139,3 +139,9 @@ def draws(n: int) -> Node:
     index = nd.node("iota", dt.uint64, (n,), (), 0)
     seed = nd.expand_to(nd.scalar(dt.uint64, 5), (n,))
     return nd.elementwise("philox", index, seed, seed, arg=0)
+
+
+def sample(n: int, name: str) -> Node:
+    """Random numbers by rejection."""
+    a, b = (full(n, dtype=dt.float64) for _ in range(2))
+    return nd.elementwise("sample", a, b, *draws(n).src, arg=name)

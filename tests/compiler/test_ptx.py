@@ -15,6 +15,7 @@ import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
+from flambeau.compiler.codegen.samplers import SAMPLERS
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.launch import Fill, Host, Launch, Repeat
 from flambeau.compiler.node import Node
@@ -99,8 +100,11 @@ def test_indices_have_32_bits_where_sizes_allow() -> None:
 def everything(dtype: DType) -> list[Node]:
     """Every elementwise op that takes the dtype."""
     x, y, m = gk.full(40, dtype=dtype), gk.full(40, dtype=dtype), gk.full(40, dtype=dt.bool_)
-    roots = [nd.elementwise("where", m, x, y), nd.cast(x, dt.float64), nd.cast(x, dt.int8)]
-    for name in sorted(ELEMENTWISE - {"where", "cast", "bitcast", "philox"}):
+    roots = [nd.elementwise("where", m, x, y), nd.cast(x, dt.float64), nd.cast(x, dt.int8),
+             nd.elementwise("require", x, m, dtype=dtype, arg="expected more")]
+    if dtype is dt.float64:
+        roots += [gk.sample(40, name) for name in SAMPLERS]
+    for name in sorted(ELEMENTWISE - {"where", "cast", "bitcast", "philox", "require", "sample"}):
         row = OPS[name]
         if row.rule in ("part", "pair") or name == "conj":
             continue  # complex numbers are taken apart by a pass

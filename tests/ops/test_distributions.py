@@ -187,6 +187,8 @@ def test_torch7_defaults():
     assert abs(u.mean().item() - 1) < 0.1 and abs(u.std().item() - 2) < 0.1
     e = fb.empty(N).exponential_()
     assert abs(e.mean().item() - 1) < 0.05
+    assert abs(fb.empty(N).cauchy_().median().item()) < 0.05
+    assert fb.empty(N, dtype=fb.int32).geometric_(0.5).min().item() == 1
 
 
 def test_gradients_flow_through_formulas():

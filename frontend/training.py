@@ -16,13 +16,16 @@ from flambeau.runtime import epoch, execute, memory
 
 from . import realize as door
 from .compiled import Compiled, Variant
-from .creation import asarray
+from .creation import asarray, placed
+from .devices import HOST
 from .elementwise import eq
 from .random import Draw
 from .reductions import argmax
 from .reductions import sum as sum_
 from .tensor import Tensor, no_grad
 from .tracing import recorders
+
+LATER = 32  # batches on a GPU whose losses wait to be read
 
 History = list[dict[str, float]]
 Progress = Callable[[dict[str, float]], None]
@@ -90,7 +93,7 @@ class Step:
             loss = step.quick(x, y)
             if loss is not NotImplemented:
                 return loss  # type: ignore[no-any-return]
-        return step(x, y)  # type: ignore[no-any-return]
+        return step(*self._placed(x, y))  # type: ignore[no-any-return]
 
     def fit(self, x: Any, y: Any, epochs: int = 1, batch_size: int = 32, validation: Any = None,
             shuffle: bool = True, seed: int = 0, progress: Progress | bool = False,
@@ -105,7 +108,7 @@ class Step:
         Raises ValueError when x and y differ in length or are empty, IndexError when a label is out
         of range; the model is then as the batches before left it.
         """
-        x, y = _rows(x, y)
+        x, y = self._placed(*_rows(x, y))
         self.counted = "accuracy" in metrics
         self._mode(True)
         show = _bar if progress is True else progress or None
@@ -129,14 +132,14 @@ class Step:
 
     def evaluate(self, x: Any, y: Any, batch_size: int = 256) -> dict[str, float]:
         """Mean loss and, for class scores, accuracy over all rows, in evaluation mode."""
-        x, y = _rows(x, y)
+        x, y = self._placed(*_rows(x, y))
         self._mode(False)
         return self._walk(self._score, x, y, batch_size, None, None)
 
     def predict(self, x: Any) -> Tensor:
         """The model's output for a batch, in evaluation mode."""
         self._mode(False)
-        return self._output(x)  # type: ignore[no-any-return]
+        return self._output(*self._placed(x))  # type: ignore[no-any-return]
 
     @property
     def compile_seconds(self) -> float:
@@ -156,6 +159,14 @@ class Step:
     def profile(self, seconds: float = 0.2) -> Any:
         """Time of each kernel of the training step."""
         return self.compiled.profile(seconds=seconds)
+
+    def _placed(self, *data: Any) -> tuple[Any, ...]:
+        """Data where the model is: the host's goes to the model's GPU."""
+        device = next((p.device for p in self.model.params()), HOST)
+        if device == HOST:
+            return data
+        return tuple(placed("fit", asarray(d), device) if not isinstance(d, Tensor)
+                     or d.device == HOST else d for d in data)
 
     def _mode(self, training: bool) -> None:
         if training:
@@ -282,14 +293,21 @@ def _contiguous(t: Tensor) -> Any:
 
 def _by_python(variant: Variant, x: Tensor, y: Tensor, batch: int, first: int, count: int,
                order: np.ndarray | None) -> list[float]:
-    """The same walk, one call a batch: for programs with host routines or state that moves."""
+    """The same walk, one call a batch: for programs with host routines or state that moves, and on
+    a GPU, where results are looked at some batches later, so that it never waits for the host."""
     sums = [0.0, 0.0]
+    waiting: list[tuple[Tensor, Tensor | None]] = []
+    if order is None and variant.device != HOST:
+        order = np.arange(x.shape[0])  # rows by their numbers: one program for all batches
     for b in range(count):
         rows = slice(first + b * batch, first + (b + 1) * batch)
         pick = rows if order is None else np.ascontiguousarray(order[rows])
-        loss, right = variant.run((x[pick], y[pick]))
-        sums[0] += float(loss) * batch
-        sums[1] += float(right) if right is not None else 0.0
+        waiting.append(variant.run((x[pick], y[pick])))
+        if variant.device == HOST or len(waiting) >= LATER or b == count - 1:
+            for loss, right in waiting:
+                sums[0] += float(loss) * batch
+                sums[1] += float(right) if right is not None else 0.0
+            waiting.clear()
     return sums if right is not None else sums[:1]
 
 

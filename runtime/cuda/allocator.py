@@ -97,6 +97,7 @@ class Pool:
         self.index = index
         self.returned: deque[Block] = deque()  # by buffers that died, not looked at yet
         self.free: dict[int, dict[Stream, list[Block]]] = {}  # by capacity and stream
+        self.blocks: set[Block] = set()  # all of them: a cycle's collection must not end one
         self.live: dict[int, int] = {}  # blocks in use, by capacity
         self.current = self.peak = self.reserved = self.peak_reserved = 0  # bytes
         self.allocations = self.retries = 0  # blocks asked of the driver; after the cache was freed
@@ -159,7 +160,9 @@ class Pool:
         self.allocations += 1
         self.reserved += capacity
         self.peak_reserved = max(self.peak_reserved, self.reserved)
-        return Block(self, given, capacity, stream)
+        block = Block(self, given, capacity, stream)
+        self.blocks.add(block)
+        return block
 
     def _full(self, nbytes: int) -> str:
         free, total = drivers.current().mem_get_info()
@@ -180,6 +183,7 @@ class Pool:
                 drivers.current().Context.synchronize()
             for block in idle:
                 block.given.free()
+            self.blocks.difference_update(idle)
             gone = sum(b.capacity for b in idle)
             self.reserved -= gone
         return gone

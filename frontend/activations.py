@@ -289,6 +289,26 @@ def heaviside(x: Any, values: Any) -> Tensor:
     return ops.make(op("where", op("isnan", n), n, step) if ops.dtype.is_float else step)
 
 
+def nextafter(x: Any, other: Any) -> Tensor:
+    """The number next to x in the direction of other. Operands broadcast; float32 and float64,
+    other dtypes raise TypeError. NumPy nextafter."""
+    ops = float_operands("nextafter", (x, other))
+    a, b = ops.nodes
+    if ops.dtype.itemsize not in (4, 8):
+        raise TypeError(f"nextafter: expected float32 or float64, got {ops.dtype.name}")
+    kind = dt.int32 if ops.dtype.itemsize == 4 else dt.int64
+    one = N.elementwise("copysign", N.elementwise("bitcast", constant(kind, 1, ops.shape),
+                                                  dtype=ops.dtype), b)
+    bits = N.elementwise("bitcast", a, dtype=kind)
+    up = N.elementwise("eq", op("lt", a, b), op("lt", a, 0))  # towards 0: one bit less
+    step = N.elementwise("where", up, constant(kind, -1, ops.shape), constant(kind, 1, ops.shape))
+    moved = N.elementwise("bitcast", N.elementwise("add", bits, step), dtype=ops.dtype)
+    found = op("where", op("eq", a, 0), one, moved)
+    found = op("where", op("eq", a, b), b, found)
+    return ops.make(op("where", N.elementwise("or", op("isnan", a), op("isnan", b)), math.nan,
+                       found))
+
+
 def isfinite(x: Any) -> Tensor:
     """Is x neither infinite nor NaN? bool. NumPy isfinite."""
     t = as_tensor("isfinite", x)

@@ -43,7 +43,7 @@ from .elementwise import (
     trunc,
 )
 from .joining import concatenate, tile, vstack
-from .movement import broadcast_tensors, clone, moveaxis, swapaxes
+from .movement import broadcast_tensors, clone, moveaxis, permute, swapaxes, unbind
 from .recording import as_tensor
 from .tensor import Tensor
 
@@ -69,6 +69,7 @@ cat = concat = concatenate
 row_stack = vstack
 broadcast_arrays = broadcast_tensors
 movedim, swapdims = moveaxis, swapaxes
+permute_dims, unstack = permute, unbind
 copy = clone
 permutation = shuffle
 integers = randint
@@ -162,6 +163,7 @@ __all__ = [
     "not_equal",
     "numel",
     "permutation",
+    "permute_dims",
     "pi",
     "power",
     "repeat_tensor",
@@ -172,4 +174,5 @@ __all__ = [
     "subtract",
     "swapdims",
     "true_divide",
+    "unstack",
 ]

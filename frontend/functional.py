@@ -11,8 +11,8 @@ from .activations import (
     addcdiv, addcmul, allclose, array_equal, clamp, clamp_max, clamp_min, deg2rad, elu, equal,
     erfinv, frac, gelu, hard_sigmoid, hard_swish, hard_tanh, hardshrink, heaviside, isclose,
     isfinite, isneginf, isposinf, leaky_relu, lerp, log_sigmoid, logit, mish, nan_to_num,
-    rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink, softsign, square,
-    tanhshrink, threshold, xlogy
+    nextafter, rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink, softsign,
+    square, tanhshrink, threshold, xlogy
 )
 from .complexes import (
     adjoint, angle, complex, conj, imag, is_complex, polar, real, view_as_complex, view_as_real
@@ -30,6 +30,12 @@ from .correlation import (
 from .creation import (
     arange, asarray, empty, empty_like, eye, from_numpy, full, full_like, indices, iota_like,
     linspace, logspace, ones, ones_like, range_, tensor, tri, zeros, zeros_like
+)
+from .datatypes import (
+    broadcast_shapes, can_cast, finfo, iinfo, isdtype, result_type
+)
+from .exchange import (
+    from_dlpack
 )
 from .elementwise import (
     abs, acos, acosh, add, asin, asinh, atan, atan2, atanh, bitwise_and, bitwise_or,
@@ -49,14 +55,15 @@ from .joining import (
     vstack
 )
 from .movement import (
-    array_split, atleast_1d, atleast_2d, broadcast_tensors, broadcast_to, chunk, clone,
-    diagonal, expand, expand_dims, flatten, flip, fliplr, flipud, matrix_transpose, meshgrid,
-    moveaxis, narrow, permute, ravel, reshape, rot90, select, split, squeeze, swapaxes, t,
-    transpose, unbind, unflatten, unsqueeze
+    array_split, atleast_1d, atleast_2d, broadcast_tensors, broadcast_to,
+    chunk, clone, diagonal, expand, expand_dims, flatten, flip, fliplr, flipud,
+    matrix_transpose, meshgrid, moveaxis, narrow, permute, ravel, reshape, rot90, select, split,
+    squeeze, swapaxes, t, transpose, unbind, unflatten, unsqueeze
 )
 from .products import (
     addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, einsum, ger,
-    inner, kron, match, matmul, mm, mv, outer, renorm, tensordot, trace, tril, triu, vdot
+    inner, kron, match, matmul, mm, mv, outer, renorm, tensordot, trace, tril, triu, vdot,
+    vecdot
 )
 from .putting import (
     choose, compress, diag_indices, index_reduce, put, put_along_axis, scatter_reduce,
@@ -72,7 +79,8 @@ from .reductions import (
     nanprod, nansum, norm, prod, ptp, softmax, softmin, std, sum, var, var_mean
 )
 from .scanning import (
-    cumulative_trapezoid, diff, ediff1d, logcumsumexp, trapezoid
+    cumulative_prod, cumulative_sum, cumulative_trapezoid, diff, ediff1d, logcumsumexp,
+    trapezoid
 )
 from .sets import (
     bhistc, bincount, bucketize, histc, histogram, histogram_bin_edges, isin, searchsorted,
@@ -134,3 +142,6 @@ __all__ += ["Sorted", "argpartition", "argsort", "kthvalue", "median", "mode", "
 __all__ += ["as_strided", "map_storage"]
 __all__ += ["choose", "compress", "diag_indices", "index_reduce", "put", "put_along_axis",
             "scatter_reduce", "tril_indices", "triu_indices"]
+
+__all__ += ["broadcast_shapes", "can_cast", "cumulative_prod", "cumulative_sum", "finfo",
+            "from_dlpack", "iinfo", "isdtype", "nextafter", "result_type", "vecdot"]

@@ -45,6 +45,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """x[index]: a view for ints, slices, None and Ellipsis, else a gathered copy."""
     if type(index) is int:
         return _row(x, index)
+    flag = _lone_mask(x, index)
+    if flag is not None and not flag.ndim:  # one bool: all of x on a new axis, or nothing
+        return getitem(look(x, "reshape", (1, *x.shape)), reshape(flag, 1))
     view, arrays, place = _parse(x, index)
     if not arrays:
         return view
@@ -303,9 +306,10 @@ def _unsettle(n: Node, arrays: dict[int, Node], place: int | None) -> Node:
 
 def _lone_mask(x: Tensor, index: Any) -> Tensor | None:
     """The mask, if the index is one and fits."""
-    if isinstance(index, np.ndarray) and index.dtype == np.bool_:
+    if isinstance(index, bool | np.bool_) or (
+            isinstance(index, np.ndarray) and index.dtype == np.bool_):
         index = tensor(index)
-    if isinstance(index, Tensor) and index.dtype is dt.bool_ and index.ndim:
+    if isinstance(index, Tensor) and index.dtype is dt.bool_:
         return index if x.shape[:index.ndim] == index.shape else None
     return None
 

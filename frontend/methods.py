@@ -6,6 +6,7 @@ also has an in-place form with a trailing underscore.
 
 from __future__ import annotations
 
+import importlib
 from functools import wraps
 from typing import Any
 
@@ -16,6 +17,7 @@ from . import (
     conversion,
     creation,
     distributions,
+    exchange,
     indexing,
     interop,
     joining,
@@ -138,6 +140,24 @@ def _rmatmul(self: Tensor, other: Any) -> Any:
         NotImplemented)
 
 
+def _namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
+    """The Array API standard's functions: `flambeau.array_api`. Raises ValueError for a version
+    that is not known."""
+    known = ("2021.12", "2022.12", "2023.12", "2024.12", "2025.12")
+    if api_version is not None and api_version not in known:
+        raise ValueError(f"__array_namespace__: expected a version up to {known[-1]}, got "
+                         f"{api_version!r}")
+    return importlib.import_module(f"{__package__}.array_api")
+
+
+def _to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """This tensor on a device (Array API); itself if it is there. Raises ValueError for a stream,
+    which only the device's own library could give meaning."""
+    if stream is not None:
+        raise ValueError(f"to_device: expected no stream, got {stream!r}")
+    return conversion.to(self, device=device)
+
+
 def install() -> None:
     """Makes the functions methods of Tensor."""
     for function in (*_ELEMENTWISE, *_FUNCTIONS):
@@ -160,6 +180,8 @@ def install() -> None:
         "__new__": staticmethod(_construct), "new_zeros": _new("zeros"), "new_ones": _new("ones"),
         "mH": property(complexes.adjoint), "H": property(complexes.adjoint),
         "real": property(complexes.real), "imag": property(complexes.imag),
+        "__array_namespace__": _namespace, "to_device": _to_device,
+        "__dlpack__": exchange.dlpack, "__dlpack_device__": exchange.dlpack_device,
         "new_empty": _new("empty"), "new_tensor": _new_tensor, "new_full": _new_full}
     for name, method in extra.items():
         setattr(Tensor, name, method)

@@ -15,7 +15,7 @@ from flambeau.compiler.node import Node, Shape
 
 from .complexes import conj
 from .creation import constant, number
-from .movement import diagonal
+from .movement import diagonal, moveaxis
 from .recording import Operands, accepts_dim, as_tensor, broadcast_shapes, common_dtype, into
 from .reductions import reduce_node
 from .tensor import Tensor, check_axis, derive, needs_grad, read, result
@@ -116,6 +116,19 @@ def dot(x: Any, other: Any, *, out: Tensor | None = None) -> Tensor:
 def vdot(x: Any, other: Any) -> Tensor:
     """The inner product of flattened tensors, the first one conjugated. NumPy vdot."""
     return matmul(conj(x).reshape(-1), as_tensor("vdot", other).reshape(-1))
+
+
+@accepts_dim
+def vecdot(x: Any, other: Any, axis: int = -1) -> Tensor:
+    """Inner products along an axis, other axes broadcast; the first operand is conjugated. NumPy
+    vecdot. Raises ValueError when the extents differ."""
+    a, b = as_tensor("vecdot", x), as_tensor("vecdot", other)
+    i, j = check_axis("vecdot", axis, a.ndim), check_axis("vecdot", axis, b.ndim)
+    if a.shape[i] != b.shape[j]:
+        raise ValueError(f"vecdot: expected equal extents along axis {axis}, got shapes {a.shape} "
+                         f"and {b.shape}")
+    left, right = moveaxis(conj(a), i, -1).unsqueeze(-2), moveaxis(b, j, -1).unsqueeze(-1)
+    return matmul(left, right)[..., 0, 0]
 
 
 def inner(x: Any, other: Any) -> Tensor:

@@ -42,8 +42,8 @@ def as_tensor(name: str, x: Any) -> Tensor:
 
 
 def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
-    """The promoted dtype of tensors and weak Python numbers. Raises ValueError for tensors on
-    several devices."""
+    """The promoted dtype of tensors, dtypes and weak Python numbers. Raises ValueError for tensors
+    on several devices."""
     found: DType | None = None
     device = ""
     weak = 0
@@ -53,7 +53,9 @@ def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
                 if device:
                     one_device(name, [t for t in xs if isinstance(t, Tensor)])
                 device = x._storage.device
-            found = x.dtype if found is None else dt.promote(found, x.dtype)
+            x = x.dtype
+        if isinstance(x, DType):
+            found = x if found is None else dt.promote(found, x)
         else:
             weak = max(weak, _WEAK[type(x)])
     return _with_weak(found, weak)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .creation import full
 from .elementwise import floating, logaddexp, logical_xor
 from .joining import concatenate
 from .loops import scan
@@ -37,6 +38,36 @@ def _end(t: Tensor, end: Any, axis: int) -> Tensor:
     if found.ndim:
         return found
     return found.to(t.dtype).expand((*t.shape[:axis], 1, *t.shape[axis + 1:]))  # type: ignore[no-any-return]
+
+
+def _cumulative(op: str, x: Any, axis: int | None, dtype: Any, include_initial: bool) -> Tensor:
+    name = {"cumsum": "cumulative_sum", "cumprod": "cumulative_prod"}[op]
+    t = as_tensor(name, x)
+    if axis is None and t.ndim != 1:
+        raise ValueError(f"{name}: expected an axis for shape {t.shape}, got none")
+    axis = check_axis(name, 0 if axis is None else axis, t.ndim)
+    found: Tensor = getattr(t, op)(axis, dtype=dtype)
+    if not include_initial:
+        return found
+    shape = (*t.shape[:axis], 1, *t.shape[axis + 1:])
+    first = full(shape, 0 if op == "cumsum" else 1, found.dtype, found.device)
+    return concatenate([first, found], axis)  # type: ignore[no-any-return]
+
+
+@accepts_dim
+def cumulative_sum(x: Any, axis: int | None = None, *, dtype: Any = None,
+                   include_initial: bool = False) -> Tensor:
+    """Running sums along axis, which only a vector may leave out; with a 0 before them if asked.
+    NumPy cumulative_sum."""
+    return _cumulative("cumsum", x, axis, dtype, include_initial)
+
+
+@accepts_dim
+def cumulative_prod(x: Any, axis: int | None = None, *, dtype: Any = None,
+                    include_initial: bool = False) -> Tensor:
+    """Running products along axis, which only a vector may leave out; with a 1 before them if
+    asked. NumPy cumulative_prod."""
+    return _cumulative("cumprod", x, axis, dtype, include_initial)
 
 
 def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:

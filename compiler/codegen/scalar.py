@@ -117,8 +117,8 @@ def _sign(b: Block, n: Node, v: Value) -> Value:
     zero, one = const(v.type, 0), const(v.type, 1)
     if v.type.is_float:
         unit = b.intrinsic("llvm.copysign", v.type, one, v)
-        plain = b.cmp("one", v, zero)  # false for zeros and NaN, which are their own sign
-        return b.select(plain, unit, v)
+        plain = b.cmp("one", v, zero)  # false for zeros and NaN, which is its own sign
+        return b.select(plain, unit, b.select(b.cmp("oeq", v, zero), zero, v))
     if n.dtype.kind == "i":
         negative = b.select(b.cmp("slt", v, zero), const(v.type, -1), zero)
         return b.select(b.cmp("sgt", v, zero), one, negative)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..movement import matrix_transpose
-from ..products import cross, einsum, inner, kron, matmul, tensordot
+from ..products import cross, einsum, inner, kron, matmul, tensordot, vecdot
 from ..routines import LinAlgError
 from .factors import (
     EighResult,
@@ -32,7 +32,6 @@ from .powers import (
     norm,
     outer,
     trace,
-    vecdot,
     vector_norm,
 )
 from .systems import (

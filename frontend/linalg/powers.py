@@ -115,23 +115,6 @@ def _chain(extents: list[int]) -> dict[tuple[int, int], int]:
 
 # -- products along an axis ----------------------------------------------------------------------
 
-@accepts_dim
-def vecdot(x: Any, other: Any, axis: int = -1) -> Tensor:
-    """Sums of products along an axis, the first conjugated; other axes broadcast. NumPy vecdot.
-
-    Raises ValueError when the extents along the axis differ.
-    """
-    a, b = as_tensor("vecdot", x), as_tensor("vecdot", other)
-    i, j = check_axis("vecdot", axis, a.ndim), check_axis("vecdot", axis, b.ndim)
-    if a.shape[i] != b.shape[j]:
-        raise ValueError(f"vecdot: expected equal extents along axis {axis}, got shapes {a.shape} "
-                         f"and {b.shape}")
-    a, b = a.moveaxis(i, -1), b.moveaxis(j, -1)
-    if a.dtype.kind == "c":
-        a = a.conj()
-    return (a.unsqueeze(-2) @ b.unsqueeze(-1)).squeeze(-1).squeeze(-1)  # type: ignore[no-any-return]
-
-
 def diagonal(a: Any, *, offset: int = 0) -> Tensor:
     """The diagonals of matrices (..., m, n), a view. Array API linalg.diagonal."""
     return _diagonal(as_tensor("diagonal", a), offset, -2, -1)  # type: ignore[no-any-return]

@@ -1,0 +1,58 @@
+"""DLPack: tensors as other libraries take them, and theirs as ours, in the host's memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flambeau.compiler import dtype as dt
+
+from .creation import asarray, placed, tensor
+from .tensor import Tensor
+
+_HOST = (1, 0)  # kDLCPU
+
+
+def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+           dl_device: tuple[Any, int] | None = None, copy: bool | None = None) -> Any:
+    """A DLPack capsule with the values (Array API `__dlpack__`): read-only memory, or a copy for
+    consumers older than DLPack 1.0, which cannot be told so.
+
+    Raises BufferError for bfloat16, another device than the host, or where copy=False cannot be
+    kept.
+    """
+    if self.dtype is dt.bfloat16:
+        raise BufferError("dlpack: expected a dtype of NumPy's, got bfloat16")
+    if dl_device is not None and tuple(map(int, dl_device)) != _HOST:
+        raise BufferError(f"dlpack: expected device {_HOST}, got {tuple(dl_device)}")
+    if stream is not None:
+        raise BufferError(f"dlpack: expected no stream on the host, got {stream!r}")
+    array = self.numpy()
+    old = max_version is None or max_version[0] < 1
+    if copy or (old and not array.flags.writeable):
+        if copy is False:
+            raise BufferError("dlpack: expected a consumer of DLPack 1.0, which takes read-only "
+                              "memory, got an older one and copy=False")
+        array = array.copy()
+    return array.__dlpack__(max_version=max_version)
+
+
+def dlpack_device(self: Tensor) -> tuple[int, int]:
+    """Where the values live, in DLPack's numbers. Array API `__dlpack_device__`."""
+    if self.device != "cpu":
+        raise BufferError(f"dlpack: expected a tensor in the host's memory, got one on "
+                          f"{self.device}")
+    return _HOST
+
+
+def from_dlpack(x: Any, device: Any = None, copy: bool | None = None) -> Tensor:
+    """A tensor of what another library offers by DLPack; memory that may be written is shared.
+
+    copy: True never shares, False raises ValueError where a copy would be needed.
+    """
+    if isinstance(x, Tensor):
+        found = tensor(x) if copy else x
+    else:
+        array = np.from_dlpack(x) if copy is None else np.from_dlpack(x, copy=copy)
+        found = asarray(array, copy=copy if copy is not None or array.flags.writeable else True)
+    return found if device is None else placed("from_dlpack", found, device)

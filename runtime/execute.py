@@ -7,6 +7,7 @@ runs at all), or from the compiler, which the caller passes in as a function.
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -119,7 +120,7 @@ class Executable:
 
 def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
     """A NumPy view of raw memory; the caller keeps it alive."""
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     if count == 0:
         return np.empty(shape, dtype)
     raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)

@@ -86,7 +86,7 @@ _TABLE = struct.Struct(f"<{2 * MOST}q")
 def _place(a: np.ndarray) -> int:
     """The array's address."""
     try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(a))  # a third of the other way's time
+        return ctypes.addressof(ctypes.c_char.from_buffer(a.data))  # faster than the other
     except (BufferError, TypeError, ValueError):  # read-only, with gaps, or of no elements
         return int(a.__array_interface__["data"][0])
 

@@ -136,7 +136,7 @@ def cofactor(options: Options, a: Array) -> Array:
     u, s, vh = np.linalg.svd(a)
     others = np.stack([np.prod(np.delete(s, i, -1), axis=-1) for i in range(s.shape[-1])], -1)
     turn = np.linalg.det(u) * np.linalg.det(vh)
-    return (turn[..., None, None] * (u * others[..., None, :]) @ vh).astype(a.dtype)
+    return (turn[..., None, None] * ((u * others[..., None, :]) @ vh).conj()).astype(a.dtype)
 
 
 def lu(options: Options, a: Array) -> Array:

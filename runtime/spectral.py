@@ -204,6 +204,48 @@ def eig(options: Options, a: Array) -> Array:
     return flat
 
 
+def geev(options: Options, a: Array) -> Array:
+    """Planes: complex eigenvalues and eigenvectors, transposed. options: name. LAPACK geev."""
+    values, vectors = _complex_eig(options[0], a, True)
+    return np.concatenate([values.ravel(), vectors.ravel()])
+
+
+def geevals(options: Options, a: Array) -> Array:
+    """Complex eigenvalues alone."""
+    return _complex_eig(options[0], a, False)[0].reshape(a.shape[:-1])
+
+
+def _complex_eig(name: str, a: Array, wanted: bool) -> tuple[Array, Array]:
+    """Eigenvalues (count, n) and, as rows, vectors."""
+    count, n, _ = lead(a)
+    if not is_complex(a.dtype):
+        shapes = [(count, n), (count, n), (count, n if wanted else 0, n)]
+        sizes = np.cumsum([math.prod(s) for s in shapes])[:-1]
+        real, imaginary, v = (p.reshape(s) for p, s in zip(
+            np.split(eig((name, wanted), a), sizes), shapes))
+        return real + a.dtype.type(1) * 1j * imaginary, _unpacked(v, imaginary)
+    values = np.empty((count, n), a.dtype)
+    vectors = np.empty((count, n if wanted else 0, n), a.dtype)
+    work, real_work = np.empty(max(1, 34 * n), a.dtype), np.empty(max(1, 2 * n), real_of(a.dtype))
+    nothing = Shared(np.empty(1, a.dtype))
+    info = call("geev", a.dtype, count, "N", "V" if wanted else "N", n, fresh(a, turned=True), n,
+                values, nothing, 1, vectors if vectors.size else nothing, n, Shared(work),
+                work.size, Shared(real_work), INFO)
+    check(info, name, a, "geev", *_SLOW)
+    return values, vectors
+
+
+def _unpacked(v: Array, imaginary: Array) -> Array:
+    """LAPACK's pairs of rows (real parts, imaginary parts) as two conjugate rows."""
+    first = imaginary > 0
+    found = v.astype(np.result_type(v.dtype, np.complex64))
+    if v.size:
+        item, row = np.nonzero(first)
+        pair = v[item, row] + v.dtype.type(1) * 1j * v[item, row + 1]
+        found[item, row], found[item, row + 1] = pair, pair.conj()
+    return found
+
+
 # -- the exponential -----------------------------------------------------------------------------
 
 # Higham 2005: degrees of the Pade approximant, and the largest 1-norm each is good for
@@ -254,4 +296,4 @@ def _pade(x: Array, degree: int, halvings: int) -> Array:
 
 
 EXTERNS.update({f"linalg.{body.__name__}": body for body in (
-    qr, geqrf, svd, svdvals, pinv, eigh, eigvalsh, eig, expm)})
+    qr, geqrf, svd, svdvals, pinv, eigh, eigvalsh, eig, geev, geevals, expm)})

@@ -7,10 +7,13 @@ from ..products import cross, einsum, inner, kron, matmul, tensordot, vecdot
 from ..routines import LinAlgError
 from .factors import (
     EighResult,
+    EigResult,
     GeqrfResult,
     QRResult,
     SVDResult,
+    eig,
     eigh,
+    eigvals,
     eigvalsh,
     geqrf,
     householder_product,
@@ -57,6 +60,7 @@ from .systems import (
 )
 
 __all__ = [
+    "EigResult",
     "EighResult",
     "GeqrfResult",
     "LUFactors",
@@ -73,7 +77,9 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "einsum",
     "expm",

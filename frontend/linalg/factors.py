@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from flambeau.compiler import dtype as dt
 
+from ..complexes import real
 from ..creation import eye, full, zeros
 from ..elementwise import abs as magnitude
 from ..elementwise import maximum, ne
@@ -26,17 +27,20 @@ from .operands import (
     Shape,
     adjoint,
     conjugate,
+    fitted,
     floats,
+    halved_triangle,
     matrices,
     on_host,
     parts,
+    real_part,
     reciprocals,
     resolution,
     rounded,
     square,
     total,
 )
-from .systems import pinv_cotangent, triangular
+from .systems import pinv_cotangent, solving, triangular
 
 Operands = Sequence[Tensor]
 
@@ -54,6 +58,13 @@ class SVDResult(NamedTuple):
     U: Tensor
     S: Tensor
     Vh: Tensor
+
+
+class EigResult(NamedTuple):
+    """a V = V diag(values), complex; eigenvectors are columns of norm 1."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
 
 
 class EighResult(NamedTuple):
@@ -120,9 +131,8 @@ def _qr_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Ten
 
 def _tall_qr_back(name: str, q: Tensor, r: Tensor, by_q: Tensor, by_r: Tensor) -> Tensor:
     inside = r @ adjoint(by_r) - adjoint(by_q) @ q
-    lower = tril(inside, -1)
-    mirrored = tril(inside) + adjoint(lower)
-    right = by_q + q @ mirrored
+    half = halved_triangle(inside)
+    right = by_q + q @ (half + adjoint(half))
     return triangular(name, conjugate(r), right, True, True, left=False)
 
 
@@ -216,9 +226,10 @@ def decompose(name: str, a: Any, full_matrices: bool) -> SVDResult:
         lead = t.shape[:-2]
         u, vh = (full((*lead, *s[-2:]), 0, dtype=dtype) + eye(s[-2], s[-1], dtype=dtype)
                  for s in (shapes[0], shapes[2]))
-        return SVDResult(u, zeros(shapes[1], dtype=dtype), vh)
+        return SVDResult(u, zeros(shapes[1], dtype=dtype.real), vh)
     flat = on_host("svd", (total(*shapes),), t, options=(name, bool(full_matrices)))
-    return SVDResult(*rounded(dtype, *parts(flat, *shapes)))
+    u, s, vh = parts(flat, *shapes)
+    return SVDResult(u.to(dtype), real_part(s).to(dtype.real), vh.to(dtype))
 
 
 def _svd_shapes(shape: Shape, full_matrices: bool) -> tuple[Shape, Shape, Shape]:
@@ -231,14 +242,14 @@ def _svd_shapes(shape: Shape, full_matrices: bool) -> tuple[Shape, Shape, Shape]
 def svdvals(a: Any) -> Tensor:
     """The singular values of (..., m, n), falling. LAPACK gesdd. NumPy svdvals."""
     t, dtype = matrices("svdvals", a)
-    return _values("svdvals", t).to(dtype)  # type: ignore[no-any-return]
+    return _values("svdvals", t).to(dtype.real)  # type: ignore[no-any-return]
 
 
 def _values(name: str, t: Tensor) -> Tensor:
     shape = (*t.shape[:-2], min(t.shape[-2:]))
     if not t.size:
-        return zeros(shape, dtype=t.dtype)
-    return on_host("svdvals", shape, t, options=(name,))
+        return zeros(shape, dtype=t.dtype.real)
+    return on_host("svdvals", shape, t, options=(name,), dtype=t.dtype.real)
 
 
 def _svd_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:
@@ -249,15 +260,18 @@ def _svd_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Te
         raise TypeError(f"{name}: expected full_matrices=False for a gradient of shape {a.shape}, "
                         "got True, whose last vectors are arbitrary")
     shapes = _svd_shapes(a.shape, full_matrices)
-    u, s, vh = parts(y, *shapes)
-    by_u, by_s, by_vh = parts(g, *shapes)
+    (u, s, vh), (by_u, by_s, by_vh) = parts(y, *shapes), parts(g, *shapes)
+    s, by_s = real_part(s), real_part(by_s)
     rows, columns = s.unsqueeze(-1), s.unsqueeze(-2)
     gaps = reciprocals((columns - rows) * (columns + rows))
     turn_u, turn_v = adjoint(u) @ by_u, vh @ adjoint(by_vh)
     inside = (((turn_u - adjoint(turn_u)) * gaps) * columns
               + rows * ((turn_v - adjoint(turn_v)) * gaps) + diag_embed(by_s))
-    found = u @ inside @ vh
     over = reciprocals(columns)
+    if a.dtype.is_complex:  # U and V turn together by a phase for each value
+        phases = (turn_u - adjoint(turn_u)).diagonal(axis1=-2, axis2=-1)
+        inside = inside + diag_embed(phases * over.squeeze(-2) * 0.5)
+    found = u @ inside @ vh
     if m > n:
         outside = by_u * over
         found = found + (outside - u @ (adjoint(u) @ outside)) @ vh
@@ -325,11 +339,11 @@ def factor_eigh(name: str, a: Any, triangle: str) -> EighResult:
     t, dtype = square(name, a)
     triangle = _triangle(name, triangle)
     if not t.size:
-        return EighResult(zeros(t.shape[:-1], dtype=dtype), t.to(dtype))
+        return EighResult(zeros(t.shape[:-1], dtype=dtype.real), t.to(dtype))
     shapes = (t.shape[:-1], t.shape)
     flat = on_host("eigh", (total(*shapes),), t, options=(name, triangle))
     values, rows = parts(flat, *shapes)
-    return EighResult(*rounded(dtype, values, rows.mT))
+    return EighResult(real_part(values).to(dtype.real), rows.mT.to(dtype))
 
 
 def _triangle(name: str, given: str) -> str:
@@ -342,16 +356,17 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
     """The eigenvalues of Hermitian matrices (..., n, n), rising. NumPy eigvalsh; see `eigh`."""
     t, dtype = square("eigvalsh", a)
     if not t.size:
-        return zeros(t.shape[:-1], dtype=dtype)
+        return zeros(t.shape[:-1], dtype=dtype.real)
     options = ("eigvalsh", _triangle("eigvalsh", UPLO))
-    return on_host("eigvalsh", t.shape[:-1], t, options=options).to(dtype)  # type: ignore[no-any-return]
+    found = on_host("eigvalsh", t.shape[:-1], t, options=options, dtype=t.dtype.real)
+    return found.to(dtype.real)  # type: ignore[no-any-return]
 
 
 def _eigh_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:
     a = operands[0]
     shapes = (a.shape[:-1], a.shape)
     (w, rows), (by_w, by_rows) = (parts(t, *shapes) for t in (y, g))
-    v, by_v = rows.mT, by_rows.mT
+    v, by_v, w, by_w = rows.mT, by_rows.mT, real_part(w), real_part(by_w)
     gaps = reciprocals(w.unsqueeze(-2) - w.unsqueeze(-1))
     inside = (adjoint(v) @ by_v) * gaps + diag_embed(by_w)
     found = v @ inside @ adjoint(v)
@@ -361,6 +376,49 @@ def _eigh_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[T
 def _eigvalsh_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:
     v = factor_eigh(options[0], operands[0], options[1]).eigenvectors
     return [(v * g.unsqueeze(-2)) @ adjoint(v)]
+
+
+def eig(a: Any) -> EigResult:
+    """Eigenvalues, in no order, and eigenvectors of square (..., n, n), always complex.
+
+    LAPACK geev. NumPy eig. Raises LinAlgError (when computed) for NaN, infinity or no convergence.
+    """
+    t, dtype = square("eig", a)
+    wide = t.dtype.complex
+    if not t.size:
+        return EigResult(zeros(t.shape[:-1], dtype=wide), t.to(wide))
+    flat = on_host("geev", (total(t.shape[:-1], t.shape),), t, options=("eig",), dtype=wide)
+    values, rows = parts(flat, t.shape[:-1], t.shape)
+    return EigResult(*rounded(dtype.complex, values, rows.mT))
+
+
+def eigvals(a: Any) -> Tensor:
+    """The eigenvalues of square matrices (..., n, n), always complex. NumPy eigvals; see `eig`."""
+    t, dtype = square("eigvals", a)
+    if not t.size:
+        return zeros(t.shape[:-1], dtype=dtype.complex)
+    found = on_host("geevals", t.shape[:-1], t, options=("eigvals",), dtype=t.dtype.complex)
+    return found.to(dtype.complex)  # type: ignore[no-any-return]
+
+
+def _geev_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:
+    """Vectors of norm 1: what would stretch them is taken out of their cotangent."""
+    a = operands[0]
+    (w, rows), (by_w, by_rows) = (parts(t, a.shape[:-1], a.shape) for t in (y, g))
+    v, by_v = rows.mT, by_rows.mT
+    along = adjoint(v) @ by_v
+    stretch = real(along.diagonal(axis1=-2, axis2=-1))
+    gaps = reciprocals(conjugate(w.unsqueeze(-2) - w.unsqueeze(-1)))
+    inside = (along - adjoint(v) @ (v * stretch.unsqueeze(-2))) * gaps + diag_embed(by_w)
+    return [fitted(solving(options[0], adjoint(v), inside @ adjoint(v)), a)]
+
+
+def _geevals_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:
+    a = operands[0]
+    shapes = (a.shape[:-1], a.shape)
+    flat = on_host("geev", (total(*shapes),), a, options=options, dtype=y.dtype)
+    v = parts(flat, *shapes)[1].mT
+    return [fitted(solving(options[0], adjoint(v), diag_embed(g) @ adjoint(v)), a)]
 
 
 def packed_eig(name: str, a: Any, vectors: bool) -> tuple[Tensor, Tensor]:
@@ -378,5 +436,6 @@ def packed_eig(name: str, a: Any, vectors: bool) -> tuple[Tensor, Tensor]:
 
 
 for _name, _back in {"qr": _qr_back, "svd": _svd_back, "svdvals": _svdvals_back,
-                     "pinv": _pinv_back, "eigh": _eigh_back, "eigvalsh": _eigvalsh_back}.items():
+                     "pinv": _pinv_back, "eigh": _eigh_back, "eigvalsh": _eigvalsh_back,
+                     "geev": _geev_back, "geevals": _geevals_back}.items():
     differentiate_by(f"linalg.{_name}", _back)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
+from ..complexes import adjoint as adjoint
+from ..complexes import conj, real
 from ..creation import eye
 from ..elementwise import eq, where
 from ..movement import broadcast_to, narrow, reshape
@@ -25,7 +28,7 @@ def floats(name: str, *xs: Any) -> tuple[list[Tensor], DType]:
     """
     tensors = [as_tensor(name, x) for x in xs]
     dtype = common_dtype(name, tuple(tensors))
-    if dtype.kind not in "fc":
+    if not dtype.is_inexact:
         dtype = default_dtype()
     return [t.to(dtype.compute) for t in tensors], dtype
 
@@ -84,15 +87,19 @@ def rounded(dtype: DType, *ts: Tensor) -> list[Tensor]:
     return [t.to(dtype) for t in ts]
 
 
-def adjoint(t: Tensor) -> Tensor:
-    """The conjugate transpose of matrices."""
-    turned: Tensor = t.mT
-    return turned.conj() if t.dtype.kind == "c" else turned
-
-
 def conjugate(t: Tensor) -> Tensor:
     """The complex conjugate; t itself when it is real."""
-    return t.conj() if t.dtype.kind == "c" else t  # type: ignore[no-any-return]
+    return conj(t) if t.dtype.is_complex else t
+
+
+def real_part(t: Tensor) -> Tensor:
+    """The real part; t itself when it is real."""
+    return real(t) if t.dtype.is_complex else t
+
+
+def fitted(g: Tensor, a: Tensor) -> Tensor:
+    """A cotangent of a: its real part when a is real."""
+    return g if a.dtype.is_complex else real_part(g)
 
 
 def reciprocals(x: Tensor) -> Tensor:
@@ -115,4 +122,4 @@ def halved_triangle(t: Tensor) -> Tensor:
 
 def resolution(t: Tensor) -> float:
     """The distance from 1 to the next number of t's precision."""
-    return 2.0 ** -52 if t.dtype.name in ("float64", "complex128") else 2.0 ** -23
+    return 2.0 ** -52 if t.dtype.real is dt.float64 else 2.0 ** -23

@@ -143,7 +143,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: float 
     Axis None: over all elements. Array API and NumPy vector_norm.
     """
     (t,), dtype = floats("vector_norm", x)
-    return reductions.norm(t, ord, axis, keepdims).to(dtype)  # type: ignore[no-any-return]
+    return reductions.norm(t, ord, axis, keepdims).to(dtype.real)  # type: ignore[no-any-return]
 
 
 @accepts_dim
@@ -163,7 +163,7 @@ def matrix_norm(x: Any, ord: Any = "fro", axis: Any = (-2, -1), keepdims: bool =
     if keepdims:
         for i in sorted((rows, columns)):
             found = found.unsqueeze(i)
-    return found.to(dtype)  # type: ignore[no-any-return]
+    return found.to(dtype.real)  # type: ignore[no-any-return]
 
 
 def _matrix_norm(t: Tensor, ord: Any) -> Tensor:
@@ -223,6 +223,6 @@ def cond(x: Any, p: Any = None) -> Tensor:
         s = svdvals(t)
         large, small = s[..., 0], s[..., -1]
         found = small / large if p == -2 else large / small
-        return where(isnan(found) & ~isnan(large), math.inf, found).to(dtype)  # type: ignore[no-any-return]
+        return where(isnan(found) & ~isnan(large), math.inf, found).to(dtype.real)  # type: ignore[no-any-return]
     found = matrix_norm(t, p) * matrix_norm(inverting("cond", t), p)
-    return found.to(dtype)  # type: ignore[no-any-return]
+    return found.to(dtype.real)  # type: ignore[no-any-return]

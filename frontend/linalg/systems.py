@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from flambeau.compiler import dtype as dt
 
+from ..complexes import complex as as_complex
+from ..complexes import imag, real
 from ..creation import arange, eye, full, zeros
 from ..elementwise import log
 from ..indexing import take_along_axis
@@ -27,8 +29,8 @@ from .operands import (
     matrices,
     on_host,
     parts,
+    real_part,
     resolution,
-    rounded,
     same_batch,
     square,
     total,
@@ -166,7 +168,7 @@ def _det_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Te
 
 
 def _cofactor_back(options: Any, operands: Operands, c: Tensor, g: Tensor) -> list[Tensor]:
-    turned = inverting("det", operands[0]).mT
+    turned, c = adjoint(inverting("det", operands[0])), conjugate(c)
     along = (g * turned).sum((-2, -1), keepdims=True)
     return [along * c - c @ g.mT @ turned]
 
@@ -179,21 +181,26 @@ def slogdet(a: Any) -> SlogdetResult:
     t, dtype = square("slogdet", a)
     lead = t.shape[:-2]
     if 0 in t.shape:
-        return SlogdetResult(full(lead, 1, dtype=dtype), full(lead, 0, dtype=dtype))
+        return SlogdetResult(full(lead, 1, dtype=dtype), full(lead, 0, dtype=dtype.real))
     flat = on_host("slogdet", (total(lead, lead),), t, options=("slogdet",))
     sign, size = parts(flat, lead, lead)
-    return SlogdetResult(*rounded(dtype, sign.detach(), size))
+    if not dtype.is_complex:
+        sign = sign.detach()
+    return SlogdetResult(sign.to(dtype), real_part(size).to(dtype.real))
 
 
 def _slogdet_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:
     a = operands[0]
     lead = a.shape[:-2]
-    by_size = parts(g, lead, lead)[1]
+    by_sign, by_size = parts(g, lead, lead)
+    if a.dtype.is_complex:  # the sign turns with the determinant's angle
+        sign = parts(y, lead, lead)[0]
+        by_size = as_complex(real(by_size), -imag(conjugate(by_sign) * sign))
     return [by_size.unsqueeze(-1).unsqueeze(-1) * adjoint(inverting("slogdet", a))]
 
 
 def logdet(a: Any) -> Tensor:
-    """Logarithms of determinants; NaN where one is negative. PyTorch logdet."""
+    """Logarithms of determinants; NaN where a real one is negative. PyTorch logdet."""
     sign, size = slogdet(a)
     return size + log(sign)
 
@@ -231,7 +238,7 @@ def factoring(name: str, a: Any) -> LUFactors:
         return LUFactors(t.to(dtype), zeros((*lead, small), dtype=dt.int32))
     shapes = (t.shape, (*lead, small))
     factors, pivots = parts(on_host("lu", (total(*shapes),), t, options=(name,)), *shapes)
-    return LUFactors(factors.to(dtype), pivots.detach().to(dt.int32))
+    return LUFactors(factors.to(dtype), real_part(pivots).detach().to(dt.int32))
 
 
 def _order(pivots: Tensor, rows: int) -> Tensor:
@@ -294,7 +301,7 @@ def _lu_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Ten
     name, (m, n), lead = options[0], a.shape[-2:], a.shape[:-2]
     small = min(m, n)
     (f, pivots), (gf, _) = (parts(t, a.shape, (*lead, small)) for t in (y, g))
-    p = _columns(_order(pivots.detach(), m), a.dtype)
+    p = _columns(_order(real_part(pivots).detach(), m), a.dtype)
     head, by_head = f[..., :small, :small], gf[..., :small, :small]
     lower, upper = tril(head, -1) + eye_like(head), triu(head)
     by_lower, by_upper = adjoint(lower) @ tril(by_head, -1), triu(by_head) @ adjoint(upper)
@@ -409,11 +416,12 @@ def fitting(name: str, a: Any, b: Any, rcond: float | None = None) -> LstsqResul
         flat = on_host("lstsq", (total(*shapes),), m, rows, options=(name, ratio))
         solution, rank, values = parts(flat, *shapes)
     left = rows - m @ solution
-    residuals = (left * conjugate(left)).sum(-2)
+    residuals = real_part(left * conjugate(left)).sum(-2)
     if vector:
         solution, residuals = solution.squeeze(-1), residuals.squeeze(-1)
-    return LstsqResult(solution.to(dtype), residuals.to(dtype),
-                       rank.squeeze(-1).detach().to(dt.int64), values.detach().to(dtype))
+    rank, values = real_part(rank).detach(), real_part(values).detach()
+    return LstsqResult(solution.to(dtype), residuals.to(dtype.real),
+                       rank.squeeze(-1).to(dt.int64), values.to(dtype.real))
 
 
 def _lstsq_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[Tensor]:

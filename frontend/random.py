@@ -21,7 +21,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape
 
-from .creation import constant, flat_index, number, tensor
+from .creation import constant, flat_index, number
 from .devices import bound
 from .tensor import Tensor, result
 from .tracing import bodies
@@ -69,12 +69,12 @@ class Generator:
         self.draws += 1
         return self.draws
 
-    def get_state(self) -> Tensor:
-        """Seed and draws made, as 16 bytes (uint8): what `set_state` takes. Torch7 getRNGState."""
-        return tensor(np.frombuffer(struct.pack("<QQ", self.key, self.draws), np.uint8))
+    def get_state(self) -> bytes:
+        """Seed and draws made, as 16 bytes: what `set_state` takes. Torch7 getRNGState."""
+        return struct.pack("<QQ", self.key, self.draws)
 
     def set_state(self, state: Any) -> None:
-        """Continues from a state of `get_state` (a tensor, an array or bytes). Torch7 setRNGState.
+        """Continues from a state of `get_state`, or its 16 bytes as uint8. Torch7 setRNGState.
 
         Raises ValueError for what is no such state.
         """
@@ -147,8 +147,8 @@ def initial_seed() -> int:
     return default_generator.initial_seed()
 
 
-def get_rng_state() -> Tensor:
-    """The default generator's state, 16 bytes (uint8). Torch7 getRNGState."""
+def get_rng_state() -> bytes:
+    """The default generator's state, 16 bytes. Torch7 getRNGState (a ByteTensor)."""
     return default_generator.get_state()
 
 

@@ -64,7 +64,7 @@ class Encoder:
         if isinstance(x, Optimizer):
             return self.encode(x.state_dict(), path)
         if isinstance(x, Generator):
-            return {"generator": self.encode(x.get_state(), path)}
+            return {"generator": x.get_state().hex()}
         raise TypeError(f"save: {path or 'the value'}: expected plain data, tensors or modules, "
                         f"got {type(x).__name__}")
 
@@ -203,7 +203,10 @@ class Decoder:
 
     def generator(self, x: Any) -> Generator:
         made = Generator(0)
-        made.set_state(self.decode(x))
+        try:
+            made.set_state(bytes.fromhex(self.typed(x, str, "a generator's state")))
+        except ValueError:
+            raise self.error("a generator's state of 16 bytes", x) from None
         return made
 
 

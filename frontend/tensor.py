@@ -327,7 +327,7 @@ class Tensor:
 
 def _widen(bits: np.ndarray) -> np.ndarray:
     """bfloat16 patterns as float32."""
-    wide = (bits.astype(np.uint32) << 16).view(np.float32)
+    wide = np.asarray(bits.astype(np.uint32) << 16).view(np.float32)  # 0-d ones come as scalars
     wide.flags.writeable = False
     return wide
 

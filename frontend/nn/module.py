@@ -311,7 +311,8 @@ class Module(Tree):
         return made.share(self, *names) if names else made
 
     def __deepcopy__(self: M, memo: Any) -> M:
-        return self.clone()
+        from .copying import copy
+        return copy(self, memo)  # type: ignore[no-any-return]
 
     def type(self, dtype: Any = None) -> Any:
         """Converts parameters and buffers in place and gives itself; without dtype, their dtype's

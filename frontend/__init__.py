@@ -63,7 +63,7 @@ __version__ = "0.1.0"
 _methods.install()
 
 
-_IN_FILES = ("load", "load_checkpoint", "save", "save_checkpoint")
+_IN_FILES = ("load", "load_checkpoint", "mat", "save", "save_checkpoint")
 _IN_LINALG = ("cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "logdet",
               "matrix_exp", "matrix_power", "slogdet", "vecdot")
 _IN_TORCH7 = ("btrifact", "btrisolve", "eig", "gels", "gesv", "inverse", "orgqr", "ormqr", "potrf",

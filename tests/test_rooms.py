@@ -55,6 +55,7 @@ THIRD_PARTY = {
     "llvmlite": ("runtime/jit.py",),
     "networkx": ("compiler/show.py", "compiler/fuse.py", "compiler/memory.py"),
     "PIL": ("frontend/cli/images.py",),
+    "h5py": ("frontend/files/mat_worker.py",),
     "pycuda": ("runtime/cuda/",),
     "matplotlib": (),
 }

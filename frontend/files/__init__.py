@@ -5,6 +5,7 @@ from a file, and over damaged or hostile bytes every one of them raises `FileErr
 else.
 """
 
+from . import mat as mat
 from .arrays import whole_of as whole_of
 from .checkpoint import load as load
 from .checkpoint import load_checkpoint as load_checkpoint

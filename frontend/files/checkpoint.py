@@ -15,7 +15,7 @@ from typing import Any
 from ..nn import Module
 from ..random import Generator, default_generator
 from ..tensor import Tensor
-from . import npy, t7
+from . import mat, npy, t7
 from .safetensors import Tensors, load_source, save_safetensors
 from .source import Source, open_source, refusing
 from .structure import Decoder, Encoder
@@ -24,14 +24,14 @@ FORMAT = 1
 KEY = "flambeau"
 
 _SAVE: dict[str, Callable[[Any, Any], None]] = {
-    ".npy": npy.save_npy, ".npz": npy.save_npz, ".t7": t7.save_t7}
+    ".npy": npy.save_npy, ".npz": npy.save_npz, ".t7": t7.save_t7, ".mat": mat.save}
 _LOAD: dict[str, Callable[[Any], Any]] = {
-    ".npy": npy.load_npy, ".npz": npy.load_npz, ".t7": t7.load_t7}
+    ".npy": npy.load_npy, ".npz": npy.load_npz, ".t7": t7.load_t7, ".mat": mat.load}
 
 
 def save(x: Any, path: Any) -> None:
     """Writes x in the format that the name ends in: .npy (a tensor), .npz (tensors by name), .t7
-    (Torch7), and our own for .safetensors and every other ending.
+    (Torch7), .mat (MATLAB), and our own for .safetensors and every other ending.
 
     Our own holds modules, optimisers' state (as its dict), generators, tensors and plain data,
     nested in lists, tuples and dicts. The file is there whole or not at all. Raises TypeError for

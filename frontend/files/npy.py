@@ -18,6 +18,7 @@ from ..tensor import Tensor
 from .arrays import bits_of, check_bools, checked_shape, count_of, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
+Elements = tuple[np.ndarray, DType]  # bits, and what they are
 MAGIC = b"\x93NUMPY"
 ENTRIES = 1 << 16
 HEADER = 10_000  # bytes: NumPy's own limit
@@ -33,7 +34,8 @@ def load_npy(file: Any, mmap: bool = False) -> Tensor:
     writing into it does not change the file. Big-endian and Fortran-ordered files are converted.
     Raises FileError for other bytes, object arrays and dtypes that Flambeau lacks.
     """
-    return _read(open_source("npy", file), mmap)
+    bits, dtype = _read(open_source("npy", file))
+    return tensor_of(bits, dtype, mmap)
 
 
 def save_npy(file: Any, x: Any) -> None:
@@ -49,6 +51,15 @@ def load_npz(file: Any, limit: int | None = None) -> dict[str, Tensor]:
     file unless told. Raises FileError as `load_npy`, and for archives that are encrypted, have
     entries twice or would exceed the limit.
     """
+    return {name: tensor_of(bits, dtype) for name, (bits, dtype) in _open(file, limit).items()}
+
+
+def load_arrays(file: Any) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file that we wrote ourselves, as NumPy's, of any length."""
+    return {name: bits for name, (bits, _) in _open(file, 1 << 62).items()}
+
+
+def _open(file: Any, limit: int | None) -> dict[str, Elements]:
     source = open_source("npz", file)
     limit = INFLATED * ((1 << 20) + len(source)) if limit is None else limit
     with refusing(source, "a zip archive of .npy entries"), \
@@ -68,8 +79,8 @@ def save_npz(file: Any, tensors: dict[str, Any], compress: bool = False) -> None
 # -- reading -------------------------------------------------------------------------------------
 
 
-def _entries(source: Source, archive: zipfile.ZipFile, limit: int) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
+def _entries(source: Source, archive: zipfile.ZipFile, limit: int) -> dict[str, Elements]:
+    found: dict[str, Elements] = {}
     infos = archive.infolist()
     if len(infos) > ENTRIES:
         raise source.error(f"at most {ENTRIES} entries", len(infos))
@@ -87,11 +98,11 @@ def _entries(source: Source, archive: zipfile.ZipFile, limit: int) -> dict[str, 
         with archive.open(info) as entry:
             data = entry.read(info.file_size)
         limit -= len(data)
-        found[name] = _read(Source("npz", data, f"{source.name}, entry {name!r}"), False)
+        found[name] = _read(Source("npz", data, f"{source.name}, entry {name!r}"))
     return found
 
 
-def _read(source: Source, share: bool) -> Tensor:
+def _read(source: Source) -> Elements:
     if bytes(source.take(6, "magic")) != MAGIC:
         raise source.error("the magic of .npy", bytes(source.data[:6]), 0)
     version = tuple(source.take(2, "version"))
@@ -108,10 +119,10 @@ def _read(source: Source, share: bool) -> Tensor:
     bits, dtype = _elements(source, tuple(shape), kind)
     if fortran and len(shape) > 1:
         bits = np.ascontiguousarray(bits.reshape(shape[::-1]).transpose())
-    return tensor_of(bits.reshape(shape), dtype, share)
+    return bits.reshape(shape), dtype
 
 
-def _elements(source: Source, shape: tuple[int, ...], kind: np.dtype) -> tuple[np.ndarray, DType]:
+def _elements(source: Source, shape: tuple[int, ...], kind: np.dtype) -> Elements:
     if kind.hasobject:
         raise source.error("numbers", f"dtype {kind}: object arrays hold pickles, which are code")
     checked_shape(source, shape, kind.itemsize, source.left)

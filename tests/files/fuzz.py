@@ -16,15 +16,20 @@ import resource
 import signal
 import struct
 import sys
+import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import flambeau as fb
+import h5py
 import numpy as np
+import scipy.io
+import scipy.sparse
 from flambeau import files, nn, optim
 
 DATA = Path(__file__).parent.parent / "data" / "t7"
@@ -75,10 +80,46 @@ def own() -> list[bytes]:
         written(fb.save_checkpoint, net, optim.Adam(net), epoch=1)]
 
 
+def mats() -> list[bytes]:
+    values = {"f": fb.arange(6.0).reshape(2, 3), "b": fb.tensor([True, False]), "s": "text",
+              "c": [1, ["x", None]], "d": {"a": fb.ones(2, 1, 2), "b": {}}}
+    sparse, old = io.BytesIO(), io.BytesIO()
+    scipy.io.savemat(sparse, {"s": scipy.sparse.eye(3, format="csc"), "r": np.array(["ab", "cd"])})
+    scipy.io.savemat(old, {"s": scipy.sparse.eye(3, format="csc"), "t": "abc", "x": np.eye(2)},
+                     format="4")
+    return [written(fb.mat.save, values), written(fb.mat.save, values, True), sparse.getvalue(),
+            old.getvalue()]
+
+
+def deflated(rng: np.random.Generator, _: list[bytes]) -> bytes:
+    """Changed variables inside sound compressed elements."""
+    plain = mats()[0]
+    packed = zlib.compress(mutate(rng, [plain[128:]]))
+    return plain[:128] + struct.pack("<II", 15, len(packed)) + packed
+
+
+def hdf5s() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.mat"
+        with h5py.File(path, "w", userblock_size=512) as file:
+            for name, data, kind in (("a", np.arange(6.0).reshape(2, 3), "double"),
+                                     ("t", np.array([[104], [105]], "u2"), "char")):
+                file.create_dataset(name, data=data).attrs["MATLAB_class"] = np.bytes_(kind)
+            inner = file.create_group("s")
+            inner.create_dataset("f", data=np.ones((1, 1))).attrs["MATLAB_class"] = b"double"
+        return [path.read_bytes()]
+
+
+def load_mat(data: bytes) -> Any:
+    return fb.mat.load(data, dense=True)
+
+
 FORMATS: dict[str, Format] = {
     "npy": (files.load_npy, npys), "npz": (files.load_npz, npzs), "t7": (files.load_t7, t7s),
-    "safetensors": (files.load_safetensors, plains), "checkpoint": (fb.load, own),
+    "safetensors": (files.load_safetensors, plains),
+    "checkpoint": (fb.load, own), "mat": (load_mat, mats), "mat73": (load_mat, hdf5s),
 }
+SHARES = {"mat73": 50}  # one in so many: each starts a process
 
 
 def mutate(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
@@ -156,7 +197,7 @@ def shuffled(rng: np.random.Generator, x: Any) -> Any:
     return x
 
 
-OTHER = {"npz": archive, "checkpoint": structure}  # for every second file
+OTHER = {"npz": archive, "checkpoint": structure, "mat": deflated}  # for every second file
 
 
 def attempt(name: str, load: Callable[[Any], Any], data: bytes) -> bool:
@@ -223,9 +264,10 @@ def main() -> None:
     total = 0
     for name in args.formats or FORMATS:
         signal.alarm(3600)
-        loaded, seconds = run(name, args.count, args.seed)
-        total += args.count
-        print(f"{name:12} {args.count} files, {loaded} loaded, {args.count - loaded} refused, "
+        count = -(-args.count // SHARES.get(name, 1))
+        loaded, seconds = run(name, count, args.seed)
+        total += count
+        print(f"{name:12} {count} files, {loaded} loaded, {count - loaded} refused, "
               f"{seconds:.1f} s", flush=True)
     print(f"{total} files, no other error, hang or crash")
 

@@ -92,8 +92,9 @@ class GpuAssembler(Placer):
             if k.kind == "contract":
                 grids = gpu_dense.generate(scene, k, symbol, self.dense[k], scratch)
             elif k.kind == "scatter":
-                if scratch is not None:
-                    nbytes = gpu_scatter.scratch_bytes(k.stores[0].home, self.target)
+                nbytes = gpu_scatter.fill_bytes(k.stores[0].home, self.target)
+                if nbytes:
+                    assert scratch is not None
                     self.steps.append(Fill(scratch, nbytes, 255))
                 grids = gpu_scatter.generate(scene, k, symbol, scratch)
             else:

@@ -3,16 +3,18 @@
 "walk": one thread for each trailing position walks all indices in order, as a CPU does; for long
 trailing axes or few indices. "owners", for "set": the last index that names a place is found by an
 atomic maximum, and only its values are written. "search", for what is combined: a column of threads
-for each place looks through all indices, and the parts they find meet in a fixed order.
+for each place looks through all indices, and the parts they find meet in a fixed order. "sorted",
+for many indices to many places: the indices are sorted by place, then by number, and the first of
+each place walks its equals. A rough model of their times picks among them.
 """
 
 from __future__ import annotations
 
 import math
 
+from flambeau.compiler.codegen import gpu_sort, scalar, scatter
 from flambeau.compiler.codegen import index as ix
-from flambeau.compiler.codegen import scalar, scatter
-from flambeau.compiler.codegen.emit import I32, Block, Value, const
+from flambeau.compiler.codegen.emit import I32, I64, Block, Value, const
 from flambeau.compiler.codegen.gpu_kernel import (
     BLOCK,
     WARP,
@@ -34,15 +36,38 @@ from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
 
-FEW = 32  # indices that a thread may walk whatever the trailing axes
+LATENCY = 0.4  # microseconds a thread takes to read, combine and write one element
+STEPS = 1500.0  # simple steps a lane makes in a microsecond
+LAUNCH = 4.0
 
 
 def strategy(n: Node, target: Target) -> str:
-    """How the scatter node n runs: "walk", "owners" or "search"."""
-    trailing, indices, _ = sizes(n)
-    if indices <= FEW or trailing >= target.processors * BLOCK:
-        return "walk"
-    return "owners" if n.arg == "set" else "search"
+    """How the scatter node n runs: "walk", "owners", "search" or "sorted"."""
+    times = _times(n, target)
+    if n.arg == "set":
+        return "walk" if times["walk"] < 5 * LAUNCH else "owners"
+    return min(times, key=times.__getitem__)
+
+
+def _times(n: Node, target: Target) -> dict[str, float]:
+    """Rough microseconds of the ways to combine."""
+    trailing, count, places = sizes(n)
+    threads = target.processors * 2048
+    lanes = target.processors * 128 * STEPS
+    width = min(WARP, power_of_two(trailing))
+    search = places * -(-trailing // width) * width * count * 8 / lanes + count * width / 5000
+    keys = key_count(n)
+    stages = keys.bit_length() * (keys.bit_length() - 1) / 2
+    exchange = 0.05 if keys <= gpu_sort.IN_SHARED else LATENCY
+    return {"walk": LAUNCH + count * LATENCY * -(-trailing // threads),
+            "search": LAUNCH + search,
+            "sorted": 3 * LAUNCH + stages * keys / (2 * BLOCK) * exchange
+            + LATENCY * (1 + count * trailing / threads)}
+
+
+def key_count(n: Node) -> int:
+    """Keys that are sorted: a power of two."""
+    return max(2 * BLOCK, power_of_two(sizes(n)[1]))
 
 
 def sizes(n: Node) -> tuple[int, int, int]:
@@ -53,12 +78,18 @@ def sizes(n: Node) -> tuple[int, int, int]:
 
 
 def scratch_bytes(n: Node, target: Target) -> int:
-    """The table of owners, which starts as bytes of 255."""
-    return 4 * sizes(n)[2] if strategy(n, target) == "owners" else 0
+    """The table of owners, or the keys to sort."""
+    how = strategy(n, target)
+    return {"owners": 4 * sizes(n)[2], "sorted": 8 * key_count(n)}.get(how, 0)
+
+
+def fill_bytes(n: Node, target: Target) -> int:
+    """How much of the scratch memory starts as bytes of 255: a table without owners."""
+    return scratch_bytes(n, target) if strategy(n, target) == "owners" else 0
 
 
 def generate(scene: Scene, k: Kernel, symbol: str, scratch: int | None) -> list[Grid]:
-    """The kernels of one scatter; `scratch` is the slot of the table of owners."""
+    """The kernels of one scatter; `scratch` is the slot of its working memory."""
     n = k.stores[0].home
     how = strategy(n, scene.target)
     if how == "walk":
@@ -68,7 +99,12 @@ def generate(scene: Scene, k: Kernel, symbol: str, scratch: int | None) -> list[
         _, indices, _ = sizes(n)
         return [_Scatter(scene, n, f"{symbol}_owners", indices).own(scratch),
                 _Scatter(scene, n, symbol, n.src[1].size).write(scratch)]
-    return [_Scatter(scene, n, symbol, 0).search()]
+    if how == "search":
+        return [_Scatter(scene, n, symbol, 0).search()]
+    assert scratch is not None
+    return [_Scatter(scene, n, f"{symbol}_keys", key_count(n)).keys(scratch),
+            gpu_sort.sort_keys(scene, f"{symbol}_sorted", scratch, key_count(n)),
+            _Scatter(scene, n, symbol, sizes(n)[1] * sizes(n)[0]).equals(scratch)]
 
 
 class _Scatter:
@@ -79,7 +115,7 @@ class _Scatter:
         self.value = n.src[1]
         self.rank = len(n.src[2].shape)
         self.made = GpuFunction(scene, symbol, BLOCK)
-        self.word = words([n.size, self.value.size, 4 * sizes(n)[2]])
+        self.word = words([n.size, self.value.size, 4 * sizes(n)[2], key_count(n)])
         self.low = GpuLowering(self.made, self.word)
         self.variables = [ix.Var(i, e) for i, e in enumerate(self.value.shape)]
         self.indices = tuple(map(ix.of, self.variables))
@@ -157,6 +193,81 @@ class _Scatter:
              lambda _: low.store(low.layout.slots[n], n.dtype, flat, v))
         loop.finish([])
         return self.made.finish(blocks)
+
+    # -- sorted ------------------------------------------------------------------------------
+    def keys(self, scratch: int) -> Grid:
+        """A key for each index tuple: its place, then its number; the rest are the largest."""
+        blocks, count = self.blocks(), sizes(self.n)[1]
+        loop = self.shared_out(blocks)
+        b = loop.body
+        last = const(self.word, count - 1)
+        at = b.intrinsic("llvm.smin", self.word, loop.var, last)
+        self.enter(b, self.variables[:self.rank], at)
+        self.open(b)
+        place = self.destination()
+        b = self.low.heads[-1]
+        high, low = (v if v.type == I64 else b.convert("zext", v, "i64") for v in (place, at))
+        key = b.or_(b.shl(high, 32), low)
+        used = b.cmp("slt", loop.var, const(self.word, count))
+        key = b.select(used, key, const(I64, -1))
+        b.store(key, b.gep(self.made.pointer(scratch), I64, loop.var), 8)
+        loop.finish([])
+        return self.made.finish(blocks)
+
+    def equals(self, scratch: int) -> Grid:
+        """The first key of each place takes all that follow for the same place, in order."""
+        blocks, keys = self.blocks(), self.made.pointer(scratch)
+        trailing, count, _ = sizes(self.n)
+        loop = self.shared_out(blocks)
+        b = loop.body
+        number, rest = unravel(b, loop.var, [count, trailing])
+        self.enter(b, self.variables[self.rank:], rest)
+        goal = b.lshr(b.load(I64, b.gep(keys, I64, number), 8), 32)
+        before = b.intrinsic("llvm.smax", self.word, b.sub(number, const(self.word, 1)),
+                             const(self.word, 0))
+        other = b.lshr(b.load(I64, b.gep(keys, I64, before), 8), 32)
+        first = b.or_(b.cmp("eq", number, const(self.word, 0)), b.cmp("ne", other, goal))
+        when(b, first, lambda inner: self.run_of(inner, keys, number, goal, rest))
+        loop.finish([])
+        return self.made.finish(blocks)
+
+    def run_of(self, b: Block, keys: Value, number: Value, goal: Value, rest: Value) -> None:
+        """home[goal, rest] combined with the values of the keys from `number` on that name it."""
+        low, n = self.low, self.n
+        trailing, count, _ = sizes(n)
+        kind = scalar.memory(n.dtype)
+        place = goal if self.word == I64 else b.convert("trunc", goal, "i32")
+        at = b.add(b.mul(place, const(self.word, trailing)), rest)
+        address = b.gep(low.pointer(low.layout.slots[n]), kind, at)
+        old = scalar.from_memory(b, n.dtype, b.load(kind, address, n.dtype.itemsize))
+        end = self.beyond(b, keys, number, goal, count)
+        loop = Loop(b, number, end, 1, [(old.type, old)], True)
+        inner = loop.body
+        key = inner.load(I64, inner.gep(keys, I64, loop.var), 8)
+        who = inner.and_(key, const(I64, 0xFFFFFFFF))
+        who = who if self.word == I64 else inner.convert("trunc", who, "i32")
+        self.enter(inner, self.variables[:self.rank], who)
+        self.open(inner)
+        v = low.value(self.value, self.indices).v
+        inner = low.heads[-1]
+        joined = scatter.join(inner, n, loop.carried[0], v)
+        (total,) = loop.finish([joined])
+        low.forget(0)
+        b.store(scalar.to_memory(b, n.dtype, total), address, n.dtype.itemsize)
+
+    def beyond(self, b: Block, keys: Value, number: Value, goal: Value, count: int) -> Value:
+        """The first key after those that name the place `goal`, by halves."""
+        word = self.word
+        ends = [(word, number), (word, const(word, count))]
+        loop = Loop(b, const(I32, 0), const(I32, count.bit_length()), 1, ends, True)
+        inner, (low, high) = loop.body, loop.carried
+        middle = inner.lshr(inner.add(low, high), 1)
+        middle = inner.intrinsic("llvm.smin", word, middle, const(word, count - 1))
+        key = inner.load(I64, inner.gep(keys, I64, middle), 8)
+        before = inner.cmp("ule", inner.lshr(key, 32), goal)
+        after = inner.add(middle, const(word, 1))
+        found = [inner.select(before, after, low), inner.select(before, high, middle)]
+        return loop.finish(found)[0]
 
     # -- search ------------------------------------------------------------------------------
     def search(self) -> Grid:

@@ -13,6 +13,7 @@ import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
+from flambeau.compiler.codegen import gpu_scatter, gpu_sort
 from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
@@ -189,6 +190,24 @@ def test_scatters(how: str) -> None:
     agree(gk.scattered(how, (50,), 300), gk.scattered(how, (20, 3), 200, (3,)),
           gk.scattered(how, (20, 40), 90, (40,)), gk.scattered(how, (7, 8, 5), 70, (5,)),
           gk.scattered(how, (30, 600), 20, (600,)))
+
+
+@pytest.mark.parametrize("way", ["walk", "search", "sorted"])
+def test_every_way_to_combine(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways a scatter may run, whatever their times; sorted also beyond shared memory."""
+    monkeypatch.setattr(gpu_scatter, "strategy", lambda n, goal: way)
+    agree(gk.scattered("add", (50,), 300), gk.scattered("max", (20, 3), 700, (3,)),
+          gk.scattered("add", (7, 8, 5), 70, (5,), dt.float16), gk.scattered("min", (1,), 530))
+    monkeypatch.setattr(gpu_sort, "IN_SHARED", 64)
+    agree(gk.scattered("add", (50,), 1100, dtype=dt.int64))
+
+
+def test_the_way_follows_the_sizes() -> None:
+    goal = target.nvptx(80, 100)
+    found = [gpu_scatter.strategy(gk.scattered(how, base, count, rest), goal) for how, base, count,
+             rest in (("add", (9000, 800), 20, (800,)), ("add", (10,), 5000, ()),
+                      ("add", (3000, 8), 4000, (8,)), ("set", (3000, 8), 4000, (8,)))]
+    assert found == ["walk", "search", "sorted", "owners"]
 
 
 @pytest.mark.parametrize("dtype", EVERY, ids=lambda d: d.name)

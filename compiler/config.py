@@ -42,6 +42,8 @@ FLAGS = (
     Flag("dump", "", "a folder that receives every stage of every program as numbered files"),
     Flag("check", False, "check the graph's laws after every pass (on in the tests)"),
     Flag("skip", "", "passes to leave out, by name, separated by commas: for bisecting"),
+    Flag("eager", False, "compute every operation when it is recorded, for debugging; "
+                         "`fb.eager()` does so in a block"),
     Flag("device", "cpu", "the default device: cpu, cuda, reference or null"),
     Flag("matmul", "generated", "matrix products: generated kernels, or 'blas' for the OpenBLAS in "
                                 "NumPy's wheel where operands allow"),

@@ -42,11 +42,14 @@ from .choosing import *  # noqa: F403
 from .compiled import compile as compile
 from .custom import custom_op as custom_op
 from .distributions import *  # noqa: F403
+from .eagerly import detect_nan as detect_nan
+from .eagerly import eager as eager
 from .functional import *  # noqa: F403
 from .gradcheck import gradcheck as gradcheck
 from .gradcheck import gradcheck_module as gradcheck_module
 from .loops import scan as scan
 from .loops import while_loop as while_loop
+from .realize import compile_report as compile_report
 from .realize import no_sync as no_sync
 from .realize import sync_report as sync_report
 from .storage import Storage as Storage

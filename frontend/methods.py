@@ -19,6 +19,7 @@ from . import (
     distributions,
     exchange,
     indexing,
+    inspecting,
     interop,
     joining,
     movement,
@@ -35,7 +36,7 @@ from . import (
 )
 from . import elementwise as e
 from .storage import Storage
-from .tensor import Tensor, default_dtype
+from .tensor import Tensor, default_dtype, read
 
 _ELEMENTWISE = (
     e.neg, e.sign, e.floor, e.ceil, e.trunc, e.sqrt, e.exp, e.exp2, e.expm1, e.log, e.log2,
@@ -174,7 +175,8 @@ def install() -> None:
         setattr(Tensor, name, getattr(Tensor, known))
     extra: dict[str, Any] = {
         "__getitem__": indexing.getitem, "__setitem__": indexing.setitem, "__repr__": printing.text,
-        "__format__": printing.tensor_format, "_repr_html_": printing.html, "where": _where,
+        "__format__": printing.tensor_format, "_repr_html_": printing.html,
+        "where": _where, "graph": _graph,
         "__matmul__": _matmul, "__rmatmul__": _rmatmul, "type": conversion.type_,
         "T": property(movement.transpose), "mT": property(movement.matrix_transpose),
         "__new__": staticmethod(_construct), "new_zeros": _new("zeros"), "new_ones": _new("ones"),
@@ -199,6 +201,13 @@ def _of_generator(function: Any) -> Any:
         return function(*args, **options, generator=self)  # type: ignore[no-any-return]
 
     return method
+
+
+def _graph(self: Tensor) -> Any:
+    """What would be computed if the values were asked for: a Graph that prints as text. A computed
+    tensor is a single buffer."""
+    leaf = self._storage.leaf
+    return inspecting.Graph([read(self) if leaf is None else leaf])
 
 
 def _new(kind: str) -> Any:

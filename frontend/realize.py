@@ -167,6 +167,9 @@ def executable(request: Request, device: str = "cpu") -> Any:
     if found is None:
         found = devices.find(device).load(request.digest(target),
                                           lambda: compiler.build(request, target), target)
+        place = user_frame()
+        count, seconds = made_at.get(place, (0, 0.0))
+        made_at[place] = count + 1, seconds + found.seconds
         if len(_programs) >= PROGRAM_LIMIT:
             _programs.pop(next(iter(_programs)))
         _programs[key] = found
@@ -236,6 +239,32 @@ def write_shared(storage: Storage, value: Node) -> None:
     storage.shared[...] = leaf.arg.array(leaf.dtype.numpy, leaf.shape)
     storage.node = shared_leaf(storage.shared, old.dtype)
     storage.version += 1
+
+
+made_at: dict[tuple[str, int], tuple[int, float]] = {}  # programs that were new, by user's line
+
+
+class CompileReport(dict[str, tuple[int, float]]):
+    """(programs, seconds) by "file:line"; prints as a table, the most costly lines first."""
+
+    def __str__(self) -> str:
+        if not self:
+            return "no program was new"
+        return "\n".join(f"{count:6d} programs  {seconds * 1e3:9.1f} ms  {place}"
+                         for place, (count, seconds) in self.items())
+
+
+def compile_report(reset: bool = False) -> CompileReport:
+    """Where programs were asked for that were not in memory, and what making or loading them took.
+
+    A dict from "file:line" to (programs, seconds), the most costly first; prints as a table. A line
+    that shows up again and again records ever new structures: see docs/lazy.md.
+    """
+    worst = sorted(made_at.items(), key=lambda item: -item[1][1])
+    report = CompileReport({f"{f}:{line}": found for (f, line), found in worst})
+    if reset:
+        made_at.clear()
+    return report
 
 
 # -- forced values, counted ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -356,13 +356,19 @@ def result(n: Node, requires: bool = False, device: str = "cpu") -> Tensor:
 
 _nodes = N._table  # every live node
 _watch = [1000]  # how many live nodes make us look at what a new tensor's graph holds
+_each: list[Callable[[Storage], None]] = []  # debugging: what looks at every value; _watch is -1
 _node_slot = Storage.__dict__["node"]
 
 
 def _watch_growth(storage: Storage) -> None:
     """Computes a storage whose lazy graph has outgrown the budgets, so that a loop that never asks
     for values does not grow without bound. Looks rarely: each time, half as many nodes again."""
-    if Storage.__dict__["node"] is _node_slot:  # else a trace is watching, which must not compute
+    watching = Storage.__dict__["node"] is not _node_slot  # a trace, which must not compute
+    if _each:
+        if not watching:
+            _each[-1](storage)
+        return
+    if not watching:
         pending = [n for n in N.toposort([storage.node], lambda n: n.value is not None)
                    if n.value is None and n.op not in ("buffer", "const", "scalar", "iota")]
         held = sum(n.nbytes for n in pending if n.op not in MOVEMENT)
@@ -487,6 +493,8 @@ def write(t: Tensor, value: Node, requires: bool = False) -> Tensor:
         storage.node = value
         storage.version += 1
         storage.requires = requires
+    if _each:
+        _watch_growth(storage)
     return t
 
 

@@ -14,7 +14,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -499,26 +499,6 @@ def write(t: Tensor, value: Node, requires: bool = False) -> Tensor:
 
 
 @contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside the block nothing is recorded for gradients (also a decorator)."""
-    before, mode.grad = mode.grad, False
-    try:
-        yield
-    finally:
-        mode.grad = before
-
-
-@contextmanager
-def enable_grad() -> Iterator[None]:
-    """Inside the block gradients are recorded, even within `no_grad`."""
-    before, mode.grad = mode.grad, True
-    try:
-        yield
-    finally:
-        mode.grad = before
-
-
-@contextmanager
 def set_grad_enabled(enabled: bool) -> Iterator[None]:
     """Inside the block gradients are recorded or not, as told."""
     before, mode.grad = mode.grad, enabled
@@ -526,6 +506,16 @@ def set_grad_enabled(enabled: bool) -> Iterator[None]:
         yield
     finally:
         mode.grad = before
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """Inside the block nothing is recorded for gradients (also a decorator)."""
+    return set_grad_enabled(False)
+
+
+def enable_grad() -> AbstractContextManager[None]:
+    """Inside the block gradients are recorded, even within `no_grad`."""
+    return set_grad_enabled(True)
 
 
 def is_grad_enabled() -> bool:

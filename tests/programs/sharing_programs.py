@@ -1,4 +1,4 @@
-"""Random programs of views, writes in place, set_ and resize_, played in NumPy and Flambeau at once.
+"""Random programs of views, writes in place, set_ and resize_, in NumPy and Flambeau at once.
 
 `play(seed)` gives None, or what went wrong. Numbers are whole and small, so that both worlds must
 agree exactly. The twin of a storage is a flat array; the twin of a tensor is a strided view of it,

@@ -73,18 +73,22 @@ def _rows(room: int, at: int, span: int, extent: int, stride: int) -> tuple[int,
     """How a run of `room` elements splits into rows so that `extent` of them, `stride` elements
     apart, hold what starts at `at` and reaches `span` further: where the first begins, how many
     rows, their length. None when the run is too short."""
-    for row in range(span + 1, stride + 1):
-        if stride % row == 0:
-            rows = (extent - 1) * (stride // row) + 1
-            base = max(0, min(at, room - rows * row))
-            if base + rows * row <= room and at - base + span < row:
-                return base, rows, row
+    small = [d for d in range(1, math.isqrt(stride) + 1) if stride % d == 0]
+    for row in sorted({*small, *(stride // d for d in small)}):
+        rows = (extent - 1) * (stride // row) + 1
+        base = max(0, min(at, room - rows * row))
+        if row > span and base + rows * row <= room and at - base + span < row:
+            return base, rows, row
     return None
 
 
 def _ordered(steps: Steps, start: Shape, shape: Shape, strides: tuple[int, ...],
              walked: list[int]) -> Steps:
     """Walked axes in their places, with unit axes and repeated ones between them."""
+    if walked == sorted(walked):  # a reshape says it all, and unit axes get the strides they had
+        whole = tuple(e if i in walked else 1 for i, e in enumerate(shape))
+        steps = views.extend(steps, start, ("reshape", whole, None))
+        return views.extend(steps, start, ("expand", shape, None)) if whole != shape else steps
     units = tuple(shape[i] for i in walked) + (1,) * (len(shape) - len(walked))
     steps = views.extend(steps, start, ("reshape", units, None))
     spare = iter(range(len(walked), len(shape)))

@@ -6,7 +6,6 @@ else.
 """
 
 from . import mat as mat
-from .arrays import whole_of as whole_of
 from .checkpoint import load as load
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save as save

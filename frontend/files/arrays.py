@@ -11,8 +11,7 @@ from flambeau.compiler.dtype import DType
 
 from .. import realize as door
 from ..recording import as_tensor
-from ..storage import Storage
-from ..tensor import Tensor, make, result
+from ..tensor import Tensor, result
 from .source import Source
 
 LIMIT = 1 << 48  # elements: no file is as long, and products of extents stay exact
@@ -69,13 +68,3 @@ def write_bits(out: Any, bits: np.ndarray) -> None:
     """The elements' bytes, row-major, without a copy where they lie so."""
     if bits.size:
         out.write(np.ascontiguousarray(bits).reshape(-1).view(np.uint8).data)
-
-
-def storage_of(t: Tensor) -> Storage:
-    """The storage that a tensor looks at."""
-    return t._storage
-
-
-def whole_of(storage: Storage) -> Tensor:
-    """All elements of a storage in their order, as a tensor over it."""
-    return make(storage, None, storage.shape)

@@ -100,6 +100,7 @@ def full(source: Source, options: Options, shape: tuple[int, ...], rows: np.ndar
         raise source.error("full matrices, or dense=True", f"a sparse one of shape {shape}")
     if len(shape) != 2 or count(shape) > max(DENSE, 64 * len(source)):
         raise source.error("a matrix of at most 16 million elements", f"shape {shape}")
+    starts = starts.astype(np.int64)
     used = int(starts[-1]) if len(starts) else -1
     if len(starts) != shape[1] + 1 or starts[0] != 0 or np.any(np.diff(starts) < 0) or not (
             used <= len(rows) and used <= len(values)):
@@ -220,7 +221,7 @@ class _Matrices:
         """An element of numbers, of any type unless one is wanted."""
         kind, data = _element(part, self.order)
         form = TYPES.get(kind)
-        if form is None or (wanted is not None and form[-1] != wanted[-1]):
+        if form is None or (wanted is not None and (form[1] != wanted[1] or form[0] == "f")):
             raise self.error(what, f"an element of type {kind}")
         if len(data) % int(form[1]):
             raise self.error(f"whole numbers of {form[1]} bytes", f"{len(data)} bytes")

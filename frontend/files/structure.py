@@ -61,6 +61,8 @@ class Encoder:
     def other(self, x: Any, path: str) -> Any:
         if isinstance(x, DType):
             return {"dtype": x.name}
+        if isinstance(x, bytes):
+            return {"bytes": x.hex()}
         if isinstance(x, Optimizer):
             return self.encode(x.state_dict(), path)
         if isinstance(x, Generator):
@@ -195,6 +197,13 @@ class Decoder:
             raise self.error("two numbers", x)
         return complex(*parts)
 
+    def raw(self, x: Any) -> bytes:
+        text = self.typed(x, str, "bytes as text")
+        try:
+            return bytes.fromhex(text)
+        except ValueError:
+            raise self.error("bytes as hexadecimal digits", x) from None
+
     def dtype(self, x: Any) -> DType:
         found = by_name(self.typed(x, str, "a dtype's name"))
         if found is None:
@@ -219,6 +228,7 @@ READ: dict[str, Any] = {
     "pairs": lambda d, x, more: d.pairs(x),
     "float": lambda d, x, more: d.number(x),
     "complex": lambda d, x, more: d.complex(x),
+    "bytes": lambda d, x, more: d.raw(x),
     "dtype": lambda d, x, more: d.dtype(x),
     "generator": lambda d, x, more: d.generator(x),
 }

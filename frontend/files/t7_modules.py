@@ -15,7 +15,7 @@ from ..creation import zeros
 from ..random import get_rng_state, set_rng_state
 from ..storage import Storage
 from ..tensor import Tensor, no_grad
-from .arrays import bits_of, storage_of, whole_of
+from .arrays import bits_of
 from .source import FileError, Source
 from .t7_values import NAMES, TorchObject
 
@@ -127,7 +127,7 @@ class Fields:
     def tensor(self, name: str, default: Any = ...) -> Any:
         """A floating tensor with no more elements than its storage."""
         t = self._typed(name, Tensor, "a tensor", default)
-        if t is not None and (not t.dtype.is_float or int(t.size) > storage_of(t).size):
+        if t is not None and (not t.dtype.is_float or int(t.size) > t.storage().size):
             raise self.error(f"a floating tensor {name!r} that is not expanded",
                              f"{t.dtype.name} {t.shape}")
         return t
@@ -136,7 +136,7 @@ class Fields:
         storage = self._typed(name, Storage, "a storage", ...)
         if storage.size > 64 or not storage.dtype.is_integer:
             raise self.error(f"up to 64 sizes {name!r}", storage)
-        return bits_of(name, whole_of(storage))[0].tolist()
+        return bits_of(name, storage.tensor())[0].tolist()
 
     def modules(self) -> list[Any]:
         """Children, which must all be modules here."""
@@ -150,7 +150,7 @@ class Fields:
         t = self.tensor(name, default)
         if t is None:
             return None
-        key = (id(storage_of(t)), t.shape, t.stride(), t.storage_offset())
+        key = (id(t.storage()), t.shape, t.stride(), t.storage_offset())
         known = self.importer.parameters
         if key not in known:
             known[key] = nn.Parameter(t)
@@ -381,7 +381,7 @@ def _sizes(values: Any) -> Storage:
     from_list = zeros(len(values), dtype="int64")
     with no_grad():
         from_list.copy_(list(values))
-    return storage_of(from_list)
+    return from_list.storage()
 
 
 def _w_along(o: _Out) -> dict[str, Any]:

@@ -6,15 +6,18 @@ allocated by what a file promises, only by bytes that are there.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
+
+from ..sharing import as_strided
 from ..tensor import Tensor
 from . import t7_values as V
-from .arrays import storage_of, tensor_of
+from .arrays import tensor_of
 from .source import Source
-from .strides import copied, strided
 from .t7_streams import Ascii, Binary
 from .t7_values import RawStorage, RawTensor, Table, TorchObject
 
@@ -194,7 +197,7 @@ class Settler:
         if isinstance(raw, RawTensor):
             made = self.tensor(raw)
         elif isinstance(raw, RawStorage):
-            made = storage_of(self.whole(raw))
+            made = self.whole(raw).storage()
         else:
             made = raw if isinstance(raw, TorchObject) else [] if is_list(raw) else {}
             self.todo.append((raw, made))
@@ -230,16 +233,17 @@ class Settler:
     def tensor(self, raw: RawTensor) -> Tensor:
         if raw.storage is None or not raw.size or 0 in raw.size:
             return tensor_of(raw.dtype.numpy.type(0).reshape(1)[:0], raw.dtype)
-        found = strided(self.whole(raw.storage), raw.size, raw.stride, raw.offset)
-        if found is not None:
-            return found
+        with contextlib.suppress(ValueError):  # all lies inside: only windows that overlap are none
+            return as_strided(self.whole(raw.storage), raw.size, raw.stride, raw.offset)
         count, length = 1, len(raw.storage.bits)
         for extent in raw.size:
             count *= extent
         if count > max(_COPIED, 16 * length):
             raise self.source.error(f"windows of at most {max(_COPIED, 16 * length)} elements over "
                                     f"a storage of {length}", f"size {raw.size}", None)
-        return tensor_of(copied(raw.storage.bits, raw.size, raw.stride, raw.offset), raw.dtype)
+        steps = tuple(s * raw.storage.bits.itemsize for s in raw.stride)
+        view = np.lib.stride_tricks.as_strided(raw.storage.bits[raw.offset:], raw.size, steps)
+        return tensor_of(view, raw.dtype)
 
 
 def is_list(table: Table) -> bool:

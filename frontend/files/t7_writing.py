@@ -15,7 +15,7 @@ from ..nn import Module
 from ..storage import Storage
 from ..tensor import Tensor
 from . import t7_values as V
-from .arrays import bits_of, storage_of, whole_of
+from .arrays import bits_of
 from .t7_modules import torch_object
 from .t7_streams import AsciiOut, BinaryOut
 from .t7_values import TorchObject
@@ -117,12 +117,12 @@ class Writer:
         self.out.longs(size)
         self.out.longs(stride)
         self.out.longs([t.storage_offset() + 1])
-        storage = storage_of(t)
+        storage = t.storage()
         if self.begin(V.OBJECT, storage):
             self.storage(storage)
 
-    def storage(self, storage: Storage) -> None:
-        whole = whole_of(storage)
+    def storage(self, storage: Any) -> None:
+        whole = storage.tensor()
         self.name(f"torch.{_type_name(whole)}Storage")
         bits, _ = bits_of("save_t7", whole)
         self.out.longs([bits.size])

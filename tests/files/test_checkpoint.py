@@ -21,7 +21,8 @@ def round_trip(x: Any, tmp_path: Path) -> Any:
 
 def test_plain_data(tmp_path: Path) -> None:
     given = {"n": None, "b": [True, False], "i": 1 << 70, "f": 0.1, "z": -0.0, "text": "ä\n\ud7ff",
-             "t": (1, (2, [3])), "inf": float("-inf"), "c": 1 + 2j, "d": {1: "a", (2, 3): "b"},
+             "t": (1, (2, [3])), "inf": float("-inf"), "c": 1 + 2j, "raw": b"\0\xff",
+             "d": {1: "a", (2, 3): "b"},
              "dtype": fb.bfloat16, "empty": [{}, [], ()], "np": np.float32(0.5)}
     found = round_trip(given, tmp_path)
     assert found == given and str(found["z"]) == "-0.0"
@@ -32,7 +33,10 @@ def test_tensors(tmp_path: Path) -> None:
     x = fb.arange(6.0).reshape(2, 3)
     given = {"x": x, "again": [x], "view": x[1], "g": fb.ones(2).requires_grad_(),
              "p": nn.Parameter(fb.ones(2), requires_grad=False), "a": np.arange(3),
-             "half": fb.ones(2, dtype=fb.bfloat16), "zero": fb.tensor(2)}
+             "half": fb.ones(2, dtype=fb.bfloat16), "zero": fb.tensor(2),
+             "c": fb.tensor([1 + 2j, 0.1j]),
+             "c128": fb.tensor([[1 - 1e-300j]], dtype=fb.complex128),
+             "point": fb.tensor(1j, dtype=fb.complex128), "wide": np.array([2j])}
     found = round_trip(given, tmp_path)
     assert found["again"][0] is found["x"] and found["x"].tolist() == x.tolist()
     assert found["view"].tolist() == [3, 4, 5]
@@ -40,7 +44,10 @@ def test_tensors(tmp_path: Path) -> None:
     assert not found["p"].requires_grad and not found["x"].requires_grad
     assert isinstance(found["a"], np.ndarray) and found["half"].dtype is fb.bfloat16
     assert set(files.load_safetensors(tmp_path / "x.fb")) == {"x", "view", "g", "p", "a", "half",
-                                                              "zero"}
+                                                              "zero", "c", "c128", "point", "wide"}
+    for name in ("c", "c128", "point", "wide"):
+        assert found[name].dtype.name == given[name].dtype.name  # type: ignore[attr-defined]
+        assert found[name].tolist() == given[name].tolist()  # type: ignore[attr-defined]
 
 
 def test_other_formats_by_ending(tmp_path: Path) -> None:
@@ -82,10 +89,10 @@ def test_models(tmp_path: Path) -> None:
     x = fb.randn(4, 3)
     m(x)
     m.evaluate()
-    before = fb.get_rng_state().tolist()
+    before = fb.get_rng_state()
     found = round_trip({"m": m, "last": m[7], "crit": nn.ClassNLLCriterion([1.0, 2.0])}, tmp_path)
     again = found["m"]
-    assert fb.get_rng_state().tolist() == before
+    assert fb.get_rng_state() == before
     assert repr(again) == repr(m) and again.note == "mine" and again[5].p == 0.4
     assert again[1] is again[3] and found["last"] is again[7] and not again[0].is_training
     assert again[0].second.weight is again[0].first.weight and again[0].names == ("a", "b")
@@ -216,6 +223,7 @@ LINEAR = {"class": "nn.Linear", "number": 0, "args": [2, 2], "options": {}, "sta
     ({"tensor": "x"}, "expected a tensor of this file, got x"),
     ({"pairs": [[{"dict": {}}, 1]]}, "expected a key that a dict can have, got dict"),
     ({"float": "1"}, "expected inf, -inf or nan, got 1"),
+    ({"bytes": "0g"}, "expected bytes as hexadecimal digits, got 0g"),
     ({"dtype": "str"}, "expected a dtype that Flambeau has, got str"),
     ({"module": LINEAR | {"class": "os.system"}}, "expected a known module; define or import its"),
     ({"module": LINEAR | {"class": "nn.init"}}, "expected a known module"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -57,11 +56,6 @@ def by_name(name: str) -> DType | None:
     """The dtype of that name, if Flambeau has it."""
     found = [d for d in dt.DTYPES if d.name == name]
     return found[0] if found else None
-
-
-def count_of(shape: tuple[int, ...]) -> int:
-    """Number of elements."""
-    return math.prod(shape)
 
 
 def write_bits(out: Any, bits: np.ndarray) -> None:

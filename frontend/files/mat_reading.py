@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ def numeric(source: Source, options: Options, array: np.ndarray, shape: tuple[in
 def text(source: Source, codes: str, shape: tuple[int, ...]) -> Any:
     """A str from characters, MATLAB's units of 16 bits or (SciPy) whole ones; several rows become a
     list of str."""
-    rows, columns = shape[0], count(shape[1:])
+    rows, columns = shape[0], math.prod(shape[1:])
     if len(codes) != rows * columns:
         units = np.frombuffer(codes.encode("utf-16-le", "surrogatepass"), "<u2")
         codes = "".join(map(chr, units))
@@ -74,14 +75,6 @@ def nested(items: list[Any], shape: tuple[int, ...]) -> Any:
     return [nested(items[row::rows], inner) for row in range(rows)]
 
 
-def count(shape: Any) -> int:
-    """Number of elements."""
-    found = 1
-    for extent in shape:
-        found *= extent
-    return found
-
-
 def complex_of(source: Source, real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
     """Two parts as complex numbers: complex64 from float32, else complex128."""
     name = "complex64" if real.dtype == np.float32 else "complex128"
@@ -98,7 +91,7 @@ def full(source: Source, options: Options, shape: tuple[int, ...], rows: np.ndar
     and it is not absurdly large."""
     if not options.dense:
         raise source.error("full matrices, or dense=True", f"a sparse one of shape {shape}")
-    if len(shape) != 2 or count(shape) > max(DENSE, 64 * len(source)):
+    if len(shape) != 2 or math.prod(shape) > max(DENSE, 64 * len(source)):
         raise source.error("a matrix of at most 16 million elements", f"shape {shape}")
     starts = starts.astype(np.int64)
     used = int(starts[-1]) if len(starts) else -1
@@ -201,11 +194,11 @@ class _Matrices:
     def value(self, part: Source, flags: int, shape: tuple[int, ...]) -> Any:
         kind = flags & 0xFF
         if kind in NUMERIC:
-            return self.numbers(self.elements(part, flags, NUMERIC[kind], count(shape)), shape)
+            return self.numbers(self.elements(part, flags, NUMERIC[kind], math.prod(shape)), shape)
         if kind == CHAR:
             return text(self.source, self.characters(part), shape)
         if kind == CELL:
-            return nested(self.matrices(part, count(shape)), shape)
+            return nested(self.matrices(part, math.prod(shape)), shape)
         if kind == STRUCT:
             return self.struct(part, shape)
         if kind == SPARSE:
@@ -280,7 +273,7 @@ class _Matrices:
                  for i in range(0, len(raw), length)]
         if len(set(names)) != len(names):
             raise self.error("each field once", names)
-        number = count(shape)
+        number = math.prod(shape)
         if not names and number > 1 << 16:
             raise self.error("at most 65536 structs without fields", number)
         values = self.matrices(part, number * len(names))

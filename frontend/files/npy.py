@@ -7,6 +7,7 @@ arrays are stored by NumPy, so JAX's files read here and ours there.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from typing import Any
 
@@ -15,7 +16,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
 from ..tensor import Tensor
-from .arrays import bits_of, check_bools, checked_shape, count_of, tensor_of, write_bits
+from .arrays import bits_of, check_bools, checked_shape, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
 Elements = tuple[np.ndarray, DType]  # bits, and what they are
@@ -126,16 +127,16 @@ def _elements(source: Source, shape: tuple[int, ...], kind: np.dtype) -> Element
     if kind.hasobject:
         raise source.error("numbers", f"dtype {kind}: object arrays hold pickles, which are code")
     checked_shape(source, shape, kind.itemsize, source.left)
-    if count_of(shape) * kind.itemsize != source.left:
-        raise source.error(f"{count_of(shape) * kind.itemsize} bytes for {kind} {shape}",
+    if math.prod(shape) * kind.itemsize != source.left:
+        raise source.error(f"{math.prod(shape) * kind.itemsize} bytes for {kind} {shape}",
                            f"{source.left}")
     if kind.str in ("|V2", "<V2"):
-        return source.array("<u2", count_of(shape)), dt.bfloat16
+        return source.array("<u2", math.prod(shape)), dt.bfloat16
     try:
         dtype = dt.from_numpy(kind)
     except TypeError:
         raise source.error("a dtype that Flambeau has", str(kind)) from None
-    bits = source.array(kind, count_of(shape))
+    bits = source.array(kind, math.prod(shape))
     if dtype is dt.bool_:
         return check_bools(source, bits), dtype
     return bits.astype(kind.newbyteorder("="), copy=False), dtype

@@ -7,6 +7,7 @@ cover the data without a gap or an overlap, sizes must agree, and names must sta
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
 from ..tensor import Tensor
-from .arrays import bits_of, by_name, check_bools, checked_shape, count_of, tensor_of, write_bits
+from .arrays import bits_of, by_name, check_bools, checked_shape, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
 HEADER = 100_000_000  # bytes, as the format's own reader has it
@@ -57,7 +58,7 @@ def load_source(source: Source, share: bool) -> Tensors:
     found.metadata = metadata
     for name, entry in sorted(entries.items(), key=lambda pair: (pair[1].start, pair[1].end)):
         source.at = base + entry.start
-        bits = source.array(entry.dtype.numpy.newbyteorder("<"), count_of(entry.shape))
+        bits = source.array(entry.dtype.numpy.newbyteorder("<"), math.prod(entry.shape))
         if entry.dtype is dt.bool_:
             bits = check_bools(source, bits)
         bits = bits.astype(entry.dtype.numpy, copy=False).reshape(entry.shape)
@@ -148,8 +149,8 @@ def _entry(source: Source, name: str, x: Any, room: int) -> Entry:
             type(o) is int and 0 <= o <= room for o in offsets):
         raise source.error(f"two offsets of {name!r} in [0, {room}]", offsets, 8)
     start, end = offsets
-    if end - start != count_of(shape) * dtype.itemsize:
-        raise source.error(f"{count_of(shape) * dtype.itemsize} bytes for {name!r}, {dtype.name} "
+    if end - start != math.prod(shape) * dtype.itemsize:
+        raise source.error(f"{math.prod(shape) * dtype.itemsize} bytes for {name!r}, {dtype.name} "
                            f"{shape}", end - start, 8)
     return Entry(dtype, shape, start, end)
 

@@ -17,6 +17,9 @@ from .activations import (
 from .complexes import (
     adjoint, angle, complex, conj, imag, is_complex, polar, real, view_as_complex, view_as_real
 )
+from .contracting import (
+    einsum, tensordot
+)
 from .conversion import (
     bitcast
 )
@@ -61,8 +64,8 @@ from .movement import (
     squeeze, swapaxes, t, transpose, unbind, unflatten, unsqueeze
 )
 from .products import (
-    addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, einsum, ger,
-    inner, kron, match, matmul, mm, mv, outer, renorm, tensordot, trace, tril, triu, vdot,
+    addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, ger,
+    inner, kron, match, matmul, mm, mv, outer, renorm, trace, tril, triu, vdot,
     vecdot
 )
 from .putting import (

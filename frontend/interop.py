@@ -16,6 +16,7 @@ from flambeau.compiler import dtype as dt
 from . import (
     activations,
     complexes,
+    contracting,
     creation,
     indexing,
     joining,
@@ -111,7 +112,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.broadcast_to: movement.broadcast_to, np.clip: activations.clamp, np.round: e.round,
     np.isclose: activations.isclose, np.allclose: activations.allclose,
     np.array_equal: activations.array_equal, np.dot: products.dot, np.outer: products.outer,
-    np.inner: products.inner, np.einsum: products.einsum, np.tensordot: products.tensordot,
+    np.inner: products.inner, np.einsum: contracting.einsum, np.tensordot: contracting.tensordot,
     np.trace: products.trace, np.kron: products.kron, np.cross: products.cross,
     np.diag: products.diag, np.tril: products.tril, np.triu: products.triu,
     np.diagonal: movement.diagonal, np.sort: _sort_values, np.argsort: sorting.argsort,

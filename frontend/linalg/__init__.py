@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..contracting import einsum, tensordot
 from ..movement import matrix_transpose
-from ..products import cross, einsum, inner, kron, matmul, tensordot, vecdot
+from ..products import cross, inner, kron, matmul, vecdot
 from ..routines import LinAlgError
 from .factors import (
     EighResult,

@@ -7,11 +7,11 @@ from typing import Any
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 
+from ..contracting import dot_node
 from ..creation import zeros
 from ..distributions import randn
 from ..elementwise import eq
 from ..indexing import index_select
-from ..products import dot_node
 from ..tensor import Tensor, derive, read
 from .init import Initializer, reset_parameter
 from .module import Module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ _HOST = (1, 0)  # kDLCPU
 def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
            dl_device: tuple[Any, int] | None = None, copy: bool | None = None) -> Any:
     """A DLPack capsule with the values (Array API `__dlpack__`): read-only memory, or a copy for
-    consumers older than DLPack 1.0, which cannot be told so.
+    consumers older than DLPack 1.0, which cannot be told so. copy=False gives these the memory
+    itself; who writes into it changes what pending expressions read.
 
-    Raises BufferError for bfloat16, another device than the host, or where copy=False cannot be
-    kept.
+    Raises BufferError for bfloat16 and for another device than the host.
     """
     if self.dtype is dt.bfloat16:
         raise BufferError("dlpack: expected a dtype of NumPy's, got bfloat16")
@@ -29,12 +30,22 @@ def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | N
         raise BufferError(f"dlpack: expected no stream on the host, got {stream!r}")
     array = self.numpy()
     old = max_version is None or max_version[0] < 1
-    if copy or (old and not array.flags.writeable):
-        if copy is False:
-            raise BufferError("dlpack: expected a consumer of DLPack 1.0, which takes read-only "
-                              "memory, got an older one and copy=False")
+    if old and copy is False and not array.flags.writeable:
+        array = _writable(array)
+    elif copy or (old and not array.flags.writeable):
         array = array.copy()
     return array.__dlpack__(max_version=max_version)
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """The same memory, for a format that knows no read-only memory."""
+    if not array.size:
+        return array.copy()
+    first, end = np.lib.array_utils.byte_bounds(array)
+    raw = (ctypes.c_char * (end - first)).from_address(first)
+    raw.owner = array  # type: ignore[attr-defined]  # lives as long as what is made of it
+    return np.ndarray(array.shape, array.dtype, memoryview(raw), array.ctypes.data - first,
+                      array.strides)
 
 
 def dlpack_device(self: Tensor) -> tuple[int, int]:

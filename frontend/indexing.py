@@ -19,7 +19,7 @@ from flambeau.compiler.node import Node, Shape
 from . import realize as door
 from .creation import constant, iota, number, tensor
 from .elementwise import check_real_cast, truth
-from .movement import reshape, slice_view
+from .movement import moveaxis, reshape, slice_view
 from .recording import accepts_dim, as_tensor, broadcast_shapes, located, required
 from .tensor import (
     Tensor,
@@ -45,9 +45,9 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """x[index]: a view for ints, slices, None and Ellipsis, else a gathered copy."""
     if type(index) is int:
         return _row(x, index)
-    flag = _lone_mask(x, index)
-    if flag is not None and not flag.ndim:  # one bool: all of x on a new axis, or nothing
-        return getitem(look(x, "reshape", (1, *x.shape)), reshape(flag, 1))
+    flagged = _one_bool(x, index)
+    if flagged is not None:
+        return getitem(*flagged)
     view, arrays, place = _parse(x, index)
     if not arrays:
         return view
@@ -67,6 +67,10 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     mask = _lone_mask(x, index)
     if mask is not None and v.ndim <= x.ndim - mask.ndim:
         _fill_mask(x, mask, v)
+        return
+    flagged = _one_bool(x, index)
+    if flagged is not None:
+        setitem(*flagged, value)
         return
     view, arrays, place = _parse(x, index)
     if not arrays:
@@ -312,6 +316,33 @@ def _lone_mask(x: Tensor, index: Any) -> Tensor | None:
     if isinstance(index, Tensor) and index.dtype is dt.bool_:
         return index if x.shape[:index.ndim] == index.shape else None
     return None
+
+
+def _one_bool(x: Tensor, index: Any) -> tuple[Tensor, Any] | None:
+    """An index with one bool beside plain entries: the view with a new axis in the bool's place,
+    and the index that takes all of that axis or nothing."""
+    given = index if isinstance(index, tuple) else (index,)
+    places = [i for i, p in enumerate(given) if _is_flag(p)]
+    if len(places) != 1 or not _is_basic(tuple(p for p in given if not _is_flag(p))):
+        return None
+    at = places[0]
+    view = getitem(x, (*given[:at], None, *given[at + 1:]))
+    before = getitem(x, (*given[:at], ...)) if Ellipsis not in given[:at] else None
+    behind = [p for p in given[at + 1:] if type(p) is not int]
+    used = sum(p is not None for p in given[:at] if p is not Ellipsis)
+    axis = (before.ndim - (x.ndim - used) if before is not None
+            else view.ndim - 1 - len(behind))
+    chosen = [i for i, p in enumerate(given) if i == at or type(p) is int]
+    if chosen[-1] - chosen[0] >= len(chosen):  # as NumPy: apart from an int, the axis comes first
+        view, axis = moveaxis(view, axis, 0), 0
+    return view, (*[slice(None)] * axis, tensor([bool(given[at])]))
+
+
+def _is_flag(p: Any) -> bool:
+    if isinstance(p, Tensor):
+        return not p.shape and p.dtype is dt.bool_
+    return isinstance(p, bool | np.bool_) or (
+        isinstance(p, np.ndarray) and not p.shape and p.dtype == np.bool_)
 
 
 def _fill_mask(x: Tensor, mask: Tensor, value: Tensor) -> None:

@@ -78,8 +78,13 @@ def outer(x1: Tensor, x2: Tensor, /) -> Tensor:
 
 
 def pinv(x: Tensor, /, *, rtol: Any = None) -> Tensor:
-    """The pseudo-inverse."""
-    return fb.linalg.pinv(x, rtol)  # type: ignore[no-any-return]
+    """The pseudo-inverse; rtol may differ from matrix to matrix."""
+    if not isinstance(rtol, Tensor) or not rtol.ndim:
+        return fb.linalg.pinv(x, rtol)  # type: ignore[no-any-return]
+    u, s, vh = fb.linalg.svd(x, False)
+    kept = s > s.amax(-1, keepdims=True) * rtol[..., None]
+    values = fb.where(kept, 1 / fb.where(kept, s, 1.0), 0.0)
+    return (vh.mH * values[..., None, :]) @ u.mH  # type: ignore[no-any-return]
 
 
 def qr(x: Tensor, /, *, mode: str = "reduced") -> Any:

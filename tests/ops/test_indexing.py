@@ -299,3 +299,18 @@ def test_random_chains_of_views(data):
     ours *= 2
     check(t, a)
     check(ours, view)
+
+
+@pytest.mark.parametrize("index", [
+    (True,), (False,), (..., True), (0, True), (True, 0), (slice(None), False, slice(1, 3)),
+    (..., True, 0), (True, ..., 0), (None, True), (0, ..., False, slice(None, 2)), (True, None, 1)])
+def test_one_bool_is_a_new_axis(index: tuple) -> None:
+    a = np.arange(24).reshape(2, 3, 4)
+    as_tensors = tuple(fb.tensor(p) if isinstance(p, bool) else p for p in index)
+    for entries in (index, as_tensors):
+        t = fb.tensor(a)
+        check(t[entries], a[index])
+        t[entries] = 7
+        b = a.copy()
+        b[index] = 7
+        check(t, b)

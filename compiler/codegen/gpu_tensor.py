@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from flambeau.compiler.codegen.contraction import Operand
 from flambeau.compiler.codegen.dense import Strided
-from flambeau.compiler.codegen.emit import F32, I32, I64, Block, Type, Value, const, make_type
+from flambeau.compiler.codegen.emit import F32, I32, Block, Value, const, make_type
 from flambeau.compiler.codegen.gpu_kernel import WARP
-from flambeau.compiler.codegen.gpu_tiled import Side, Tiled
+from flambeau.compiler.codegen.gpu_tiled import Plain, Side, Tiled
 
 DOWN, ACROSS = 2, 4  # warps of a block
 M, N = 16, 8  # a fragment of C
@@ -22,20 +22,19 @@ I16 = make_type("i16")
 
 
 @dataclass(frozen=True)
-class _Bits:
-    """Loads elements as tensor cores take them: 16 bits, or a float rounded to tf32."""
-
-    pointer: Value
-    kind: Type
+class _Rounded(Plain):
+    """Loads floats rounded to tf32."""
 
     def load(self, block: Block, offset: Value, lanes: int, mask: Value | None) -> Value:
-        raw = block.load(self.kind, block.gep(self.pointer, self.kind, offset),
-                         self.kind.bits // 8)
-        if self.kind == I16:
-            return raw
+        raw = super().load(block, offset, lanes, mask)
         symbol = "llvm.nvvm.f2tf32.rna"
         block.module.declare(symbol, f"declare i32 @{symbol}(float)")
-        return block.call(symbol, I32, raw)
+        if lanes == 1:
+            return block.call(symbol, I32, raw)
+        out = Value(make_type("i32", lanes), "poison")
+        for i in range(lanes):
+            out = block.insert(out, block.call(symbol, I32, block.extract(raw, i)), i)
+        return out
 
 
 class Tensor(Tiled):
@@ -51,13 +50,14 @@ class Tensor(Tiled):
         """Elements from line to line: the words of eight lines then lie in different banks."""
         return self.tile.k + 4 * self.packed
 
+    along_lines = False
+
     def operand(self, s: Strided) -> Operand:
-        self.stored = I32 if self.plan.unit == "tf32" else I16
-        kind = F32 if self.plan.unit == "tf32" else I16
-        base = self.low.pointer(self.scene.layout.slots[s.node])
-        if s.offset:
-            base = self.low.at(-1).gep(base, kind, const(I64, s.offset))
-        return _Bits(base, kind)
+        if self.plan.unit == "tf32":
+            self.stored = I32
+            return _Rounded(self.base_of(s, F32), F32)
+        self.stored = I16
+        return Plain(self.base_of(s, I16), I16)
 
     def span(self, extent: int) -> int:
         return extent * self.pitch

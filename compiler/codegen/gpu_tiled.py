@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from flambeau.compiler.codegen import scalar
 from flambeau.compiler.codegen.contraction import Axis, Operand, size
 from flambeau.compiler.codegen.dense import Dense, Strided
-from flambeau.compiler.codegen.emit import I32, Block, Type, Value, const
+from flambeau.compiler.codegen.emit import I32, I64, Block, Type, Value, const, make_type
 from flambeau.compiler.codegen.gpu_kernel import (
     BLOCK,
     GpuFunction,
@@ -41,6 +42,15 @@ def _dot(b: Block, indices: list[Value], strides: list[int], word: Type) -> Valu
     return total
 
 
+def _or_zero(b: Block, inside: Value, v: Value) -> Value:
+    """v where `inside` holds, else zeros. LLVM 22 loses half of a selected vector of 16 bits."""
+    if v.type.lanes == 1 or v.type.bits >= 32:
+        return b.select(inside, v, const(v.type, 0))
+    words = make_type("i32", v.type.lanes * v.type.bits // 32)
+    chosen = b.select(inside, b.value(words, f"bitcast {v} to {words}"), const(words, 0))
+    return b.value(v.type, f"bitcast {chosen} to {v.type}")
+
+
 @dataclass(frozen=True)
 class Side:
     """One operand's way into shared memory. lines: its m or n axes; steps: its k axes' strides."""
@@ -54,6 +64,20 @@ class Side:
     shared: Value
     first: Value  # the tile's first line
     flat: bool  # neighbours in memory are steps of k
+    width: int  # neighbours that are loaded at once
+
+
+@dataclass(frozen=True)
+class Plain:
+    """An operand whose elements are multiplied as they are stored."""
+
+    pointer: Value
+    kind: Type
+
+    def load(self, block: Block, offset: Value, lanes: int, mask: Value | None) -> Value:
+        """Lanes that begin at a multiple of their number."""
+        return block.load(self.kind.with_lanes(lanes), block.gep(self.pointer, self.kind, offset),
+                          self.kind.bits // 8 * lanes)
 
 
 class Tiled:
@@ -79,29 +103,46 @@ class Tiled:
         self.m0 = b.op("mul nsw", row, const(self.word, tile.m))
         self.n0 = b.op("mul nsw", column, const(self.word, tile.n))
         self.batches = unravel(b, self.batch, [x.extent for x in c.batch])
-        rows = self.side(b, self.operand(self.dense.a), c.m, "a", tile.m, self.m0)
-        columns = self.side(b, self.operand(self.dense.b), c.n, "b", tile.n, self.n0)
+        rows = self.side(b, self.dense.a, c.m, "a", tile.m, self.m0)
+        columns = self.side(b, self.dense.b, c.n, "b", tile.n, self.n0)
         sums = self.rounds(b, rows, columns)
         self.finish(b, sums)
         return made.finish(blocks)
 
     def operand(self, s: Strided) -> Operand:
-        return self.dense.operand(self.low, s)
+        """How elements are read; those that need no conversion can be read as vectors."""
+        kind = scalar.memory(s.node.dtype)
+        if s.node.dtype.name in ("bool", "bfloat16") or kind != self.acc:
+            return self.dense.operand(self.low, s)
+        return Plain(self.base_of(s, kind), kind)
+
+    def base_of(self, s: Strided, kind: Type) -> Value:
+        base = self.low.pointer(self.scene.layout.slots[s.node])
+        return self.low.at(-1).gep(base, kind, const(I64, s.offset)) if s.offset else base
 
     def words(self, b: Block, v: Value) -> Value:
         return v if v.type == self.word else b.convert("zext", v, self.word.scalar)
 
-    def side(self, b: Block, operand: Operand, lines: tuple[Axis, ...], which: str, extent: int,
+    def side(self, b: Block, source: Strided, lines: tuple[Axis, ...], which: str, extent: int,
              first: Value) -> Side:
         def strides(axes: tuple[Axis, ...]) -> list[int]:
             return [(x.a if which == "a" else x.b) or 0 for x in axes]
 
-        steps = strides(self.c.k)
-        shared = self.made.shared(self.stored, 2 * self.span(extent))
-        flat = bool(steps) and abs(steps[-1]) == 1 and self.c.k[-1].extent > 1 and not (
+        operand, c = self.operand(source), self.c
+        flat = abs(strides(c.k)[-1]) == 1 and c.k[-1].extent > 1 and not (
             lines and abs(strides(lines)[-1]) == 1)
-        base = _dot(b, self.batches, strides(self.c.batch), self.word)
-        return Side(operand, lines, strides(lines), steps, extent, base, shared, first, flat)
+        near, far = (c.k, lines) if flat else (lines, c.k)
+        rest = [source.offset, *strides(c.batch), *strides(near)[:-1], *strides(far)]
+        width = 1
+        if isinstance(operand, Plain) and near and strides(near)[-1] == 1 and (
+                self.scene.layout.slots[source.node] not in self.scene.rough):
+            width = min(128 // operand.kind.bits, extent * self.tile.k // BLOCK)
+            while any(x % width for x in (near[-1].extent, *rest)):
+                width //= 2
+        shared = self.made.shared(self.stored, 2 * self.span(extent))
+        base = _dot(b, self.batches, strides(c.batch), self.word)
+        return Side(operand, lines, strides(lines), strides(c.k), extent, base, shared, first,
+                    flat, width)
 
     # -- the tile in shared memory -----------------------------------------------------------
     def span(self, extent: int) -> int:
@@ -113,12 +154,15 @@ class Tiled:
         pitch = const(I32, side.extent + PAD)
         return b.op("add nsw", b.op("mul nsw", step, pitch), line)
 
+    along_lines = True  # whether neighbours in the buffer are lines
+
     # -- from memory to registers ------------------------------------------------------------
     def places(self, b: Block, side: Side) -> list[tuple[Value, Value]]:
-        """(line, step) in the tile of each element that this thread moves."""
-        count = side.extent * self.tile.k // BLOCK
-        span = self.tile.k if side.flat else side.extent
+        """(line, step) in the tile of each element, or first of `width`, that this thread moves."""
+        count = side.extent * self.tile.k // BLOCK // side.width
+        span = (self.tile.k if side.flat else side.extent) // side.width
         near = b.op("urem", self.thread, const(I32, span))
+        near = b.op("mul nsw", near, const(I32, side.width))
         far = b.op("udiv", self.thread, const(I32, span))
         found = []
         for i in range(count):
@@ -135,7 +179,8 @@ class Tiled:
                 continue
             at = b.op("add nsw", side.first, self.words(b, line))
             if total % side.extent:
-                at = b.intrinsic("llvm.smin", self.word, at, const(self.word, total - 1))
+                last = total - (1 if side.flat else side.width)
+                at = b.intrinsic("llvm.smin", self.word, at, const(self.word, last))
             indices = unravel(b, at, [x.extent for x in side.lines])
             offset = _dot(b, indices, side.line_strides, self.word)
             known[line.text] = b.op("add nsw", offset, side.base)
@@ -153,14 +198,15 @@ class Tiled:
             inside = None
             if total % self.tile.k:
                 inside = b.cmp("slt", at, const(self.word, total))
-                at = b.intrinsic("llvm.smin", self.word, at, const(self.word, total - 1))
+                last = total - (side.width if side.flat else 1)
+                at = b.intrinsic("llvm.smin", self.word, at, const(self.word, last))
             indices = unravel(b, at, [x.extent for x in self.c.k])
             steps[step.text] = (_dot(b, indices, side.steps, self.word), inside)
         out = []
         for (_, step), offset in zip(places, offsets):
             along, inside = steps[step.text]
-            v = side.operand.load(b, b.op("add nsw", offset, along), 1, None)
-            out.append(v if inside is None else b.select(inside, v, const(v.type, 0)))
+            v = side.operand.load(b, b.op("add nsw", offset, along), side.width, None)
+            out.append(v if inside is None else _or_zero(b, inside, v))
         return out
 
     def keep(self, b: Block, side: Side, places: list[tuple[Value, Value]], values: list[Value],
@@ -168,8 +214,17 @@ class Tiled:
         """Registers to shared memory."""
         start = b.op("mul nsw", buffer, const(I32, self.span(side.extent)))
         for (line, step), v in zip(places, values):
-            at = b.op("add nsw", start, self.spot(b, side, line, step))
-            b.store(v, b.gep(side.shared, self.stored, at), self.stored.bits // 8)
+            nbytes = self.stored.bits // 8
+            if side.width == 1 or side.flat != self.along_lines:
+                at = b.op("add nsw", start, self.spot(b, side, line, step))
+                b.store(v, b.gep(side.shared, self.stored, at), nbytes * side.width)
+                continue
+            for i in range(side.width):
+                on = const(I32, i)
+                place = ((line, b.op("add nsw", step, on)) if side.flat
+                         else (b.op("add nsw", line, on), step))
+                at = b.op("add nsw", start, self.spot(b, side, *place))
+                b.store(b.extract(v, i), b.gep(side.shared, self.stored, at), nbytes)
 
     # -- the sum -----------------------------------------------------------------------------
     def rounds(self, b: Block, rows: Side, columns: Side) -> list[Value]:

@@ -84,6 +84,15 @@ def test_neighbours_are_loaded_as_vectors() -> None:
     assert re.search(r"ld\.global\.nc\.(v2\.b32|b64|v4\.b16)", ptx)
 
 
+def test_tiles_are_loaded_as_vectors() -> None:
+    _, ptx = gk.build([gk.product(512, 512, 512)], 80)
+    assert ptx.count("ld.global.nc.v4.b32") >= 4
+    _, ptx = gk.build([gk.product(512, 512, 512, dt.float16)], 80, 8)
+    assert ptx.count("ld.global.nc.v4.b32") >= 4 and "mma.sync.aligned.m16n8k16" in ptx
+    _, ptx = gk.build([gk.product(510, 511, 509)], 80)
+    assert "ld.global.nc.v4" not in ptx
+
+
 def test_an_odd_row_of_a_view_is_not_loaded_as_vectors() -> None:
     x = nd.slice_(gk.full(1 << 10, 1001), (0, 1), (1 << 10, 1000), (1, 1))
     _, ptx = gk.build([nd.elementwise("mul", x, x)], 80)

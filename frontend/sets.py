@@ -188,14 +188,12 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
         raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
     if t.numpy().min(initial=0) < 0:
         raise ValueError(f"bincount: expected integers of 0 or more, got {t.numpy().min()}")
-    size = max(minlength, int(t.numpy().max(initial=-1)) + 1)
     if weights is None:
-        added = result(constant(dt.int64, 1, t.shape))
-    else:
-        added = reshape(floating("bincount", weights)[0], t.shape)
-        added = derive(floating("bincount", added)[1], added)
-    zeros = result(constant(added.dtype, 0, (size,)))
-    return index_add(zeros, 0, t, added)  # type: ignore[no-any-return]
+        return tensor(np.bincount(t.numpy().astype(np.int64), minlength=minlength), dt.int64)
+    size = max(minlength, int(t.numpy().max(initial=-1)) + 1)
+    added, n = floating("bincount", weights)
+    zeros = result(constant(n.dtype, 0, (size,)))
+    return index_add(zeros, 0, t, reshape(derive(n, added), t.shape))  # type: ignore[no-any-return]
 
 
 def _limits(name: str, n: Node, low: float, high: float) -> tuple[Node, Node]:
@@ -300,6 +298,17 @@ def _all_axes(n: Node) -> tuple[int, ...]:
     return tuple(i for i, _ in enumerate(n.shape))
 
 
+def _equal_bins(x: Tensor, edges: Tensor) -> Tensor:
+    """The bin of each element inside, computed from the limits and then put right by the edges:
+    rounding may have moved an element that lies on one."""
+    last = edges.shape[0] - 2
+    share = (x - edges[0]) * ((last + 1) / (edges[-1] - edges[0]))
+    place = share.floor().clamp(0, last).nan_to_num().long()
+    place = place - (x < edges.take(place)).long()
+    place = place.clamp(min=0)
+    return place + ((x >= edges.take(place + 1)) & (place < last)).long()
+
+
 def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None, *,
               weights: Any = None, density: bool = False) -> tuple[Tensor, Tensor]:
     """Counts in bins (int64; sums of weights or densities: floating) and the bins' edges.
@@ -310,9 +319,12 @@ def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None, 
     edges = histogram_bin_edges(t, bins, range, weights)
     count = edges.shape[0] - 1
     flat = derive(N.reshape(n, (n.size,)), t)
-    place = searchsorted(edges, flat, "right") - 1
-    place = where(eq(flat, edges[-1]), count - 1, place)
-    inside = (place >= 0) & (place < count) & eq(flat, flat)
+    if isinstance(bins, int | str) and count and n.size:
+        place = _equal_bins(flat, edges)
+    else:
+        place = searchsorted(edges, flat, "right") - 1
+        place = where(eq(flat, edges[-1]), count - 1, place)
+    inside = (flat >= edges[0]) & (flat <= edges[-1])  # so no NaN
     place = where(inside, place, count)
     if weights is None:
         added = result(constant(dt.int64, 1, flat.shape))

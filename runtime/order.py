@@ -40,6 +40,14 @@ def _stable(x: np.ndarray) -> np.ndarray:
         packed.sort(axis=-1)
         packed &= np.uint64(0xFFFFFFFF)
         return packed.view(np.int64)
+    if x.dtype.kind in "iu":
+        low, bits = x.min(), count.bit_length()
+        if int(x.max()) - int(low) < 1 << (63 - bits):
+            places = np.arange(count, dtype=np.int64)
+            packed64 = ((x - low).astype(np.int64) << bits) | places
+            packed64.sort(axis=-1)
+            return packed64 & ((1 << bits) - 1)
+        return np.argsort(x, axis=-1, kind="stable")
     order = np.argsort(x, axis=-1)
     return _untied(np.take_along_axis(x, order, -1), order)
 
@@ -73,18 +81,15 @@ def _untied(values: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def kth(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
-    """Where the k-th smallest element (from 0) of the stable order is along an axis, which stays
-    with length 1; int64. options: (axis, k)."""
+    """Where the k-th smallest element (from 0) is along an axis, which stays with length 1; int64.
+    options: (axis, k)."""
     axis, k = options
     return _lines(x, axis, 1, lambda line: _kth(line, k), lambda order: order[..., k:k + 1])
 
 
 def _kth(line: np.ndarray, k: int) -> np.ndarray:
     value = np.partition(line, k)[k]
-    if value != value:
-        return np.flatnonzero(line != line)[k - np.count_nonzero(line == line):][:1]
-    below = np.count_nonzero(line < value)
-    return np.flatnonzero(line == value)[k - below:][:1]
+    return np.array([np.argmax(line == value if value == value else line != line)])
 
 
 def topk(options: tuple[int, int, bool], x: np.ndarray) -> np.ndarray:
@@ -100,12 +105,16 @@ def _topk(line: np.ndarray, k: int, largest: bool) -> np.ndarray:
     if k == 0:
         return np.zeros(0, np.int64)
     at = line.size - k if largest else k - 1
-    bound = np.partition(line, at)[at]
-    if bound != bound or (largest and np.isnan(line).any()):
+    split = np.argpartition(line, at)
+    chosen = split[at:] if largest else split[:k]
+    bound = line[split[at]]
+    if np.isnan(line[chosen]).any():
         return argsort((0, largest), line)[:k]
-    surely = np.flatnonzero(line > bound if largest else line < bound)
-    ties = np.flatnonzero(line == bound)[:k - surely.size]
-    chosen = np.sort(np.concatenate((surely, ties)))
+    equal = line == bound
+    if np.count_nonzero(equal) != np.count_nonzero(equal[chosen]):  # of equal ones, the first
+        surely = chosen[~equal[chosen]]
+        chosen = np.concatenate((surely, np.flatnonzero(equal)[:k - surely.size]))
+    chosen = np.sort(chosen)
     return chosen[argsort((0, largest), line[chosen])]
 
 
@@ -153,7 +162,7 @@ def searchsorted(side: str, line: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Where x's elements go in sorted vectors (one, or one for each leading position), int64.
     options: "left" or "right"."""
     if line.ndim == 1:
-        return np.searchsorted(line, x, side=side).astype(np.int64)  # type: ignore[call-overload]
+        return np.asarray(np.searchsorted(line, x, side=side), np.int64)  # type: ignore[call-overload]
     rows = line.reshape(-1, line.shape[-1])
     wanted = x.reshape(rows.shape[0], -1)
     found = [np.searchsorted(r, v, side=side) for r, v in zip(rows, wanted)]  # type: ignore[call-overload]

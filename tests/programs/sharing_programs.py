@@ -178,7 +178,7 @@ class Player:
 
     def _do_scale(self, p: Pair) -> None:
         p.t.neg_()
-        np.negative(p.a, out=p.a)
+        p.a[...] = 0 - p.a  # NumPy 2.4's negative is wrong in place at 16 bytes between elements
 
     def _do_tensor(self, p: Pair) -> None:
         q = self._other(p)

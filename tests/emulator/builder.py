@@ -161,7 +161,7 @@ class Builder:
     def items(self, o: Operand, count: int) -> tuple[Operand, ...]:
         """The parts of a vector operand, or the operand itself when count is 1."""
         if count == 1:
-            return (o,)
+            return o.items if isinstance(o, Group) and len(o.items) == 1 else (o,)
         if not isinstance(o, Group) or len(o.items) != count:
             raise PtxError(f"expected a vector of {count}, got {o}")
         return o.items

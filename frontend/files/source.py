@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+_STRUCTS: dict[str, struct.Struct] = {}
+
 
 class FileError(ValueError):
     """A file's bytes are not what its format says.
@@ -69,7 +71,13 @@ class Source:
 
     def unpack(self, form: str, what: str = "a number") -> Any:
         """One number by its `struct` form."""
-        return struct.unpack(form, self.take(struct.calcsize(form), what))[0]
+        known = _STRUCTS.get(form)
+        if known is None:
+            known = _STRUCTS[form] = struct.Struct(form)
+        if known.size > self.left:
+            self.take(known.size, what)
+        self.at += known.size
+        return known.unpack_from(self.data, self.at - known.size)[0]
 
     def array(self, dtype: Any, count: int, what: str = "elements") -> np.ndarray:
         """The next `count` elements, over the bytes themselves."""

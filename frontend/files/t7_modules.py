@@ -19,7 +19,7 @@ from .arrays import bits_of
 from .source import FileError, Source
 from .t7_values import NAMES, TorchObject
 
-MODULES_DEEP = 200
+DEEP = 100  # how far containers may nest
 NO_LABEL = -100  # Torch7's ignoreIndex of criteria that ignore nothing
 
 
@@ -63,9 +63,10 @@ class Importer:
         if id(x) not in self.made:
             self.made[id(x)] = x  # what holds itself stays inert
             self.depth += 1
+            if self.depth > DEEP:
+                raise Fields(self, x).error(f"modules nested up to {DEEP} deep", "deeper ones")
             try:
-                if self.depth < MODULES_DEEP:
-                    self.made[id(x)] = self.convert(x)
+                self.made[id(x)] = self.convert(x)
             except Inert:
                 pass
             finally:

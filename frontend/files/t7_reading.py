@@ -96,8 +96,13 @@ class _Reader:
             raise self.source.error(f"a table of at most {self.source.left} pairs", count)
         made = self.seen[index] = Table()
         for _ in range(count):
-            key = yield self.object()
-            made.pairs.append((key, (yield self.object())))
+            pair = []
+            for what in ("a key's type from 0 to 8", "a value's type from 0 to 8"):
+                at = self.source.at
+                kind = self.stream.int(what)
+                pair.append(self.scalar(kind) if kind in _SCALARS
+                            else (yield self.compound(kind, at)))
+            made.pairs.append((pair[0], pair[1]))
         return made
 
     def instance(self, index: int) -> Steps:

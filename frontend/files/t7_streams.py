@@ -13,7 +13,7 @@ from .source import Source
 _INTEGER = re.compile(rb"[+-]?[0-9]{1,20}")
 _REAL = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?|[+-]?(nan|inf)", re.I)
 _BLANKS = b" \t\n\r\v\f"
-_TOKEN = 400  # bytes: longer ones are no numbers
+_TOKEN = 100  # bytes: longer ones are no numbers
 
 
 class Binary:
@@ -54,7 +54,7 @@ class Ascii:
         end = at
         while end < len(text) and text[end] not in _BLANKS and end - at <= _TOKEN:
             end += 1
-        if not form.fullmatch(text, at, end):
+        if end - at > _TOKEN or not form.fullmatch(text, at, end):
             raise source.error(what, text[at:min(end, at + 40)], at)
         source.at = end
         return text[at:end]
@@ -78,14 +78,18 @@ class Ascii:
         source = self.source
         if 2 * count - 1 > source.left or count < 0:
             raise source.error(f"{count} numbers", f"{source.left} bytes until the end")
-        end = self.text.find(b"\n", source.at)
-        found = self.text[source.at:end if end >= 0 else len(self.text)].split()
-        if len(found) == count and all(form.fullmatch(t) for t in found):
-            source.at = end if end >= 0 else len(self.text)
+        if not count:
+            return []
+        # looks no further than so many numbers can reach, whatever the file is like behind them
+        most = min(len(self.text), source.at + count * _TOKEN)
+        end = self.text.find(b"\n", source.at, most)
+        end = most if end < 0 and most == len(self.text) else end
+        found = self.text[source.at:end].split() if end >= 0 else []
+        if len(found) == count and all(len(t) <= _TOKEN and form.fullmatch(t) for t in found):
+            source.at = end
         else:
             found = [self._token(form, what) for _ in range(count)]
-        if count:
-            self._end_line()
+        self._end_line()
         return found
 
     def longs(self, count: Any, what: str) -> list[Any]:

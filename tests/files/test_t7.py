@@ -320,12 +320,36 @@ def test_the_oldest_files_have_no_version() -> None:
 
 
 def test_deep_nesting_is_no_danger() -> None:
-    depth = 100_000
+    depth = 20_000
     data = b"".join(binary(3, i, 1, 1, 1.0) for i in range(1, depth + 1)) + binary(0)
     found, count = files.load_t7(data), 0
     while found is not None:
         found, count = found[0], count + 1
     assert count == depth
+
+
+def test_deep_nets() -> None:
+    for depth, text in ((90, None), (150, "expected modules nested up to 100 deep in nn.Seq")):
+        x = TorchObject("nn.Sequential", {"modules": []})
+        for _ in range(depth - 1):
+            x = TorchObject("nn.Sequential", {"modules": [x]})
+        out = io.BytesIO()
+        files.save_t7(out, x)
+        if text is None:
+            assert isinstance(files.load_t7(out.getvalue()), nn.Sequential)
+        else:
+            with pytest.raises(files.FileError, match=text):
+                files.load_t7(out.getvalue())
+
+
+def test_texts_that_would_take_forever() -> None:
+    """A long token is no number, and lines are not looked for beyond what is asked."""
+    with pytest.raises(files.FileError, match="expected a number, got b'1111"):
+        files.load_t7(b"4\n1\n3\nV 1\n19\ntorch.DoubleStorage\n1\n" + b"1" * 2_000_000 + b"x\n")
+    many = 20_000
+    pairs = b"".join(b"1 %d 4 %d 3\nV 1\n18\ntorch.DoubleTensor\n0 1 0 " % (i, i + 1)
+                     for i in range(1, many + 1))
+    assert len(files.load_t7(b"3 1 %d " % many + pairs)) == many
 
 
 @pytest.mark.parametrize(("data", "text"), [

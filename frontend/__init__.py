@@ -47,6 +47,7 @@ from .eagerly import eager as eager
 from .functional import *  # noqa: F403
 from .gradcheck import gradcheck as gradcheck
 from .gradcheck import gradcheck_module as gradcheck_module
+from .kernels import elementwise as elementwise
 from .loops import scan as scan
 from .loops import while_loop as while_loop
 from .realize import compile_report as compile_report

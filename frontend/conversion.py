@@ -150,28 +150,3 @@ def copy_(self: Tensor, source: Any) -> Tensor:
     if broadcast_shapes("copy_", v.shape, self.shape) != self.shape:
         raise ValueError(f"copy_: expected a source that broadcasts to {self.shape}, got {v.shape}")
     return assign("copy_", self, v)
-
-
-def apply_(self: Tensor, function: Callable[[Any], Any]) -> Tensor:
-    """Each element becomes function(element), in row-major order; None leaves it. Torch7 apply.
-
-    Runs in Python, element by element: forces the values.
-    """
-    array = self.numpy().copy()
-    flat = array.reshape(-1)
-    for i, value in enumerate(flat.tolist()):
-        found = function(value)
-        if found is not None:
-            flat[i] = found
-    return copy_(self, array)
-
-
-def map_(self: Tensor, other: Any, function: Callable[[Any, Any], Any]) -> Tensor:
-    """Each element becomes function(element, other's element); None leaves it. Torch7 map."""
-    array = self.numpy().copy()
-    flat = array.reshape(-1)
-    for i, pair in enumerate(zip(flat.tolist(), as_tensor("map_", other).reshape(-1).tolist())):
-        found = function(*pair)
-        if found is not None:
-            flat[i] = found
-    return copy_(self, array)

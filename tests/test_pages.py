@@ -10,7 +10,7 @@ from flambeau.compiler import pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-PAGES = ("lazy", "training", "cuda", "custom_ops", "torch7")
+PAGES = ("lazy", "training", "cuda", "custom_ops", "random", "torch7")
 
 
 @pytest.mark.parametrize("page", PAGES)

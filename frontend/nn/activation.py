@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import activations as a
-from .. import elementwise as e
 from .. import reductions as r
 from ..choosing import dropout_mask
+from ..elementwise import sigmoid, softplus, tanh
 from ..tensor import Tensor
 from .module import Module
 
@@ -16,14 +16,14 @@ class Tanh(Module):
     """tanh x. Any shape. Torch7 nn.Tanh."""
 
     def compute(self, input: Tensor) -> Tensor:
-        return e.tanh(input)
+        return tanh(input)
 
 
 class Sigmoid(Module):
     """1 / (1 + exp(-x)). Any shape. Torch7 nn.Sigmoid."""
 
     def compute(self, input: Tensor) -> Tensor:
-        return e.sigmoid(input)
+        return sigmoid(input)
 
 
 class ReLU(Module):
@@ -83,7 +83,7 @@ class SoftPlus(Module):
         self.beta = beta
 
     def compute(self, input: Tensor) -> Tensor:
-        return e.softplus(input) if self.beta == 1 else e.softplus(input * self.beta) / self.beta
+        return softplus(input) if self.beta == 1 else softplus(input * self.beta) / self.beta
 
     def extra(self) -> str:
         return "" if self.beta == 1 else f"{self.beta:g}"

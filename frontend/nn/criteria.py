@@ -13,11 +13,11 @@ from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
 from .. import activations as a
-from .. import elementwise as e
 from .. import realize as door
 from .. import reductions as r
 from .. import tracing
 from ..creation import constant, iota
+from ..elementwise import abs, log
 from ..recording import as_tensor
 from ..tensor import Tensor, derive, read
 from .labels import checked
@@ -190,14 +190,14 @@ class AbsCriterion(Criterion):
     """The mean of |x - t| over all elements. Torch7 nn.AbsCriterion."""
 
     def compute(self, input: Tensor, target: Any = None) -> Tensor:
-        return self._mean(e.abs(input - self._same_shape(input, target)))
+        return self._mean(abs(input - self._same_shape(input, target)))
 
 
 class SmoothL1Criterion(Criterion):
     """The mean of z^2 / 2 where |z| < 1, else |z| - 1/2, z = x - t. Torch7 nn.SmoothL1Criterion."""
 
     def compute(self, input: Tensor, target: Any = None) -> Tensor:
-        z = e.abs(input - self._same_shape(input, target))
+        z = abs(input - self._same_shape(input, target))
         return self._mean((z < 1).where(z * z * 0.5, z - 0.5))
 
 
@@ -215,7 +215,7 @@ class BCECriterion(Criterion):
 
     def compute(self, input: Tensor, target: Any = None) -> Tensor:
         t = self._same_shape(input, target)
-        loss = t * e.log(input + self.eps) + (1 - t) * e.log(1 - input + self.eps)
+        loss = t * log(input + self.eps) + (1 - t) * log(1 - input + self.eps)
         if self.weights is not None:
             loss = loss * self.weights.astype(input.dtype)
         return self._mean(-loss)

@@ -5,6 +5,7 @@ Constant and counted tensors (zeros, full, arange, eye, ...) take no memory unti
 
 from __future__ import annotations
 
+import importlib
 import math
 from functools import lru_cache
 from typing import Any
@@ -151,6 +152,10 @@ def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
     copy: True never shares, False raises ValueError where a copy would be needed.
     """
     wanted = None if dtype is None else as_dtype("asarray", dtype)
+    if hasattr(data, "__cuda_array_interface__") and not isinstance(data, Tensor):
+        data = importlib.import_module("flambeau.foreign").from_interface(data)
+        if copy is not None:
+            return tensor(data, wanted) if copy else data
     if isinstance(data, Tensor) and not copy and wanted in (None, data.dtype):
         return data
     if (isinstance(data, np.ndarray) and not copy and _shareable(data)

@@ -124,6 +124,13 @@ def _where(self: Tensor, x: Any, other: Any = None) -> Any:
     return e.where(self, x, other)
 
 
+def _cuda_array_interface(self: Tensor) -> Any:
+    """A tensor on a GPU as CuPy, Numba and PyTorch take it; AttributeError on the host."""
+    if not self.is_cuda:
+        raise AttributeError("__cuda_array_interface__: expected a tensor on a GPU, got one on cpu")
+    return importlib.import_module("flambeau.foreign").interface(self)
+
+
 def _construct(cls: type, *data: Any) -> Tensor:
     """`Tensor(2, 3)`: zeros of that shape; `Tensor(data)`: a copy in the default dtype."""
     if not data or all(isinstance(d, int) for d in data):
@@ -180,6 +187,7 @@ def install() -> None:
         "__format__": printing.tensor_format, "_repr_html_": printing.html,
         "where": _where, "graph": _graph,
         "__matmul__": _matmul, "__rmatmul__": _rmatmul, "type": conversion.type_,
+        "__cuda_array_interface__": property(_cuda_array_interface),
         "T": property(movement.transpose), "mT": property(movement.matrix_transpose),
         "__new__": staticmethod(_construct), "new_zeros": _new("zeros"), "new_ones": _new("ones"),
         "mH": property(complexes.adjoint), "H": property(complexes.adjoint),

@@ -26,7 +26,8 @@ RUNTIME_SEES = {f"flambeau.compiler.{name}" for name in DATA} | {"flambeau.compi
 # frontend files that may ask compiler passes or the runtime for something, and nobody else
 DOORS = {"realize", "compiled", "quick", "inspecting", "tracing", "training", "autograd",
          "pullback",
-         "loops", "system", "eagerly", "devices", "cuda", "routines", "cli.info", "cli.caching"}
+         "loops", "system", "eagerly", "devices", "cuda", "foreign", "routines", "cli.info",
+         "cli.caching"}
 # the frontend's other files build nodes; they see only what nodes are made of
 FRONTEND_SEES = {f"flambeau.compiler.{name}" for name in ("node", "ops", "algebra", "dtype",
                                                      "config")}

@@ -1,8 +1,9 @@
-"""DLPack: tensors as other libraries take them, and theirs as ours, in the host's memory."""
+"""DLPack: tensors as other libraries take them, and theirs as ours."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,12 @@ from .creation import asarray, placed, tensor
 from .tensor import Tensor
 
 _HOST = (1, 0)  # kDLCPU
+_HOSTS = (1, 3)  # and kDLCUDAHost, page-locked
+
+
+def _gpus() -> Any:
+    """What knows the memory of GPUs: loaded when there is some."""
+    return importlib.import_module("flambeau.foreign")
 
 
 def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None,
@@ -20,8 +27,14 @@ def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | N
     consumers older than DLPack 1.0, which cannot be told so. copy=False gives these the memory
     itself; who writes into it changes what pending expressions read.
 
-    Raises BufferError for bfloat16 and for another device than the host.
+    On a GPU `stream` is the consumer's, as DLPack has it, and the values are never written in place
+    afterwards. Raises BufferError for bfloat16 on the host and for another device.
     """
+    if self.is_cuda:
+        if dl_device is not None and tuple(map(int, dl_device)) != dlpack_device(self):
+            raise BufferError(f"dlpack: expected device {dlpack_device(self)}, got "
+                              f"{tuple(map(int, dl_device))}; use to()")
+        return _gpus().capsule(self.clone() if copy else self, stream)
     if self.dtype is dt.bfloat16:
         raise BufferError("dlpack: expected a dtype of NumPy's, got bfloat16")
     if dl_device is not None and tuple(map(int, dl_device)) != _HOST:
@@ -50,10 +63,7 @@ def _writable(array: np.ndarray) -> np.ndarray:
 
 def dlpack_device(self: Tensor) -> tuple[int, int]:
     """Where the values live, in DLPack's numbers. Array API `__dlpack_device__`."""
-    if self.device != "cpu":
-        raise BufferError(f"dlpack: expected a tensor in the host's memory, got one on "
-                          f"{self.device}")
-    return _HOST
+    return _gpus().device_number(self) if self.is_cuda else _HOST  # type: ignore[no-any-return]
 
 
 def from_dlpack(x: Any, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -63,6 +73,9 @@ def from_dlpack(x: Any, device: Any = None, copy: bool | None = None) -> Tensor:
     """
     if isinstance(x, Tensor):
         found = tensor(x) if copy else x
+    elif int(x.__dlpack_device__()[0]) not in _HOSTS:
+        found = _gpus().from_capsule(x)
+        found = tensor(found) if copy else found
     else:
         array = np.from_dlpack(x) if copy is None else np.from_dlpack(x, copy=copy)
         found = asarray(array, copy=copy if copy is not None or array.flags.writeable else True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import importlib.util
 import os
 import platform
 from importlib import metadata
@@ -67,21 +65,18 @@ def _blas() -> str:
 
 
 def cuda() -> str:
-    """Whether an NVIDIA GPU can be used, or why not."""
-    library = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError:
-        return f"no: the NVIDIA driver's {library} is not on this machine"
-    count = ctypes.c_int()
-    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    if status:
-        return f"no: the NVIDIA driver answers with error {status}"
-    if not count.value:
-        return "no: the NVIDIA driver finds no GPU"
-    if importlib.util.find_spec("pycuda") is None:
-        return f"no: {count.value} GPU found, but pycuda is missing: pip install 'flambeau[cuda]'"
-    return f"driver and pycuda present, {count.value} GPU"
+    """The GPUs that can be used, or why there is none."""
+    why = fb.cuda.why_not()
+    if why:
+        return f"no: {why}"
+    found = []
+    for index in range(fb.cuda.device_count()):
+        p, (free, total) = fb.cuda.get_device_properties(index), fb.cuda.memory_info(index)
+        found.append(f"cuda:{index} {p.name}, compute capability {p.major}.{p.minor}, "
+                     f"{p.multi_processor_count} multiprocessors, {_bytes(free)} of "
+                     f"{_bytes(total)} free")
+    version = ".".join(map(str, fb.cuda.driver_version()))
+    return f"{'; '.join(found)}; PyCUDA for CUDA {version}"
 
 
 def _cache() -> str:

@@ -92,7 +92,7 @@ def _train(parser: Parser) -> None:
     add("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
     add("--momentum", type=_at_least(float, 0.0), default=0.9, help="of sgd (default: 0.9)")
     add("--threads", type=_at_least(int, 1), help="default: as many as this process may use")
-    add("--device", default="cpu", help="cpu (default)")
+    add("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     add("--seed", type=_at_least(int, 0), default=0, help="of weights and order (default: 0)")
     add("--out", metavar="DIR", help="folder for the results (default: runs/DATA-NET)")
     add("--json", action="store_true", help="print one JSON object as the last line")

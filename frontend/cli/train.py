@@ -55,9 +55,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _settle(args: argparse.Namespace) -> None:
     """Fills in the defaults that hang on other options, and sets threads and device."""
-    if args.device != "cpu":
-        raise CommandError(f"--device: expected cpu, got {args.device!r}: training runs on the CPU "
-                           "in this version")
+    try:
+        fb.zeros(0, device=args.device)
+    except (ValueError, RuntimeError) as error:
+        raise CommandError(f"--device: {str(error).removeprefix('zeros: ')}") from None
     recipe = nets.recipe(args.data, args.net)
     args.hidden, args.dropout = recipe.hidden, recipe.dropout
     args.epochs = args.epochs or recipe.epochs

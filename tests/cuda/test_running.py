@@ -1,0 +1,207 @@
+"""Programs on the CUDA device: launches, scalars, graphs, streams, errors that come late."""
+
+from __future__ import annotations
+
+import flambeau as fb
+import numpy as np
+import pytest
+from flambeau.runtime import devices
+from flambeau.runtime.cuda import graphs, modules
+
+
+def launches(driver):
+    return [c for c in driver.calls if c.name == "launch"]
+
+
+@pytest.fixture
+def scaled(driver):
+    """A compiled function of one launch or more, its argument, and the driver."""
+    @fb.compile
+    def scaled(x, rate):
+        return ((x[:, None] - x) @ x).softmax(0) * rate  # two kernels at least
+
+    return scaled, fb.tensor([1.0, 2.0, 4.0], device="cuda"), driver
+
+
+def test_launches_get_addresses_in_the_order_of_the_plan(driver):
+    x = fb.tensor([1.0, 2.0, 4.0], device="cuda")
+    y = (x * 0.25 + x).realize()
+    (call,) = launches(driver)
+    name, grid, block, arguments, shared = call.arguments
+    assert "mul_add" in name and call.stream in (0, None) and shared == 0
+    assert len(grid) == len(block) == 3 and min(*grid, *block) >= 1
+    held = {y._storage.leaf.arg.pointer, x._storage.leaf.arg.pointer}
+    assert held < set(arguments)  # and the scalars
+    assert y.tolist() == [1.25, 2.5, 5.0]
+
+
+def test_scalars_are_written_only_when_they_change(scaled):
+    f, x, driver = scaled
+    f(x, 0.5)
+    before = driver.names().count("memcpy_htod_async")
+    f(x, 0.5)
+    assert driver.names().count("memcpy_htod_async") == before
+    got = f(x, 0.75)
+    assert driver.names().count("memcpy_htod_async") == before + 1
+    want = fb.compile(f.fn)(x.cpu(), 0.75)
+    np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6)
+
+
+def test_nothing_waits_until_values_are_asked_for(scaled):
+    f, x, driver = scaled
+    f(x, 0.5)
+    driver.calls.clear()
+    y = f(x, 0.5)
+    assert not [n for n in driver.names() if "synchronize" in n or "dtoh" in n]
+    y.tolist()
+    assert "Event.synchronize" in driver.names()
+
+
+def test_a_program_that_comes_back_is_replayed_as_a_graph(scaled):
+    f, x, driver = scaled
+    seen = []
+    for rate in (0.5, 0.5, 0.5, 0.5, 0.75):
+        y = f(x, rate)
+        seen.append(y.tolist())
+        del y
+    names = [n for n in driver.names() if n.startswith("cu")]
+    assert names[:5] == ["cuStreamBeginCapture_v2", "cuStreamEndCapture",
+                         "cuGraphInstantiateWithFlags", "cuGraphDestroy", "cuGraphLaunch"]
+    assert names.count("cuGraphLaunch") == 5 - graphs.AFTER
+    want = [fb.compile(f.fn)(x.cpu(), rate).tolist() for rate in (0.5, 0.75)]
+    np.testing.assert_allclose([seen[0], seen[3], seen[4]], [want[0], want[0], want[1]], rtol=1e-6)
+
+
+def test_other_memory_is_recorded_anew_and_old_graphs_go(scaled, monkeypatch):
+    f, _, driver = scaled
+    monkeypatch.setattr(graphs, "AFTER", 0)
+    xs = [fb.tensor([float(i), 2.0, 4.0], device="cuda") for i in range(graphs.LIMIT + 1)]
+    for t in xs:
+        f(t, 0.5)
+    assert driver.names().count("cuStreamBeginCapture_v2") == graphs.LIMIT + 1
+    assert driver.names().count("cuGraphExecDestroy") == 1
+
+
+def test_host_routines_are_walked_and_never_recorded(driver, monkeypatch):
+    monkeypatch.setattr(graphs, "AFTER", 0)
+
+    @fb.compile
+    def f(x):
+        return fb.linalg.inv(x) * 2
+
+    x = fb.tensor([[2.0, 0.0], [0.0, 4.0]], device="cuda")
+    assert f(x).tolist() == [[1.0, 0.0], [0.0, 0.5]]
+    assert not [n for n in driver.names() if "apture" in n]
+    assert "on the host" in f.explain()
+
+
+def test_a_loop_runs_on_the_device(driver):
+    xs = np.random.default_rng(1).random((5, 3)).astype(np.float32)
+
+    def total(c, x):
+        c = c * 0.5 + x
+        return c, c.sum()
+
+    got = fb.scan(total, fb.zeros(3, device="cuda"), fb.tensor(xs, device="cuda"))
+    want = fb.scan(total, fb.zeros(3), fb.tensor(xs))
+    assert got[0].device == got[1].device == "cuda:0"
+    for a, b in zip(got, want):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
+    found = fb.while_loop(lambda c: c.sum() < 100, lambda c: c * 3, fb.ones(2, device="cuda"))
+    assert found.tolist() == [81.0, 81.0]
+
+
+def test_a_failing_call_of_libcuda_is_named(scaled, monkeypatch):
+    f, x, driver = scaled
+    monkeypatch.setattr(graphs, "AFTER", 0)
+    monkeypatch.setattr(driver.library, "cuGraphLaunch", lambda *_: 1)
+    with pytest.raises(RuntimeError, match=r"cuGraphLaunch: expected success, got error 1 \(CUDA_"
+                                           r"ERROR_INVALID_VALUE\)"):
+        f(x, 0.5)
+
+
+def test_a_missing_wait_between_streams_would_be_seen(machine):
+    """The driver runs work as late as it may, each stream for itself."""
+    driver = machine(lazy=True)
+    a, b = fb.cuda.Stream(), fb.cuda.Stream()
+    assert a is not b and a.handle != 0
+    x = fb.tensor([1.0, 2.0], device="cuda")
+    with fb.cuda.stream(a):
+        y = (x + 0.5).realize()
+        assert fb.cuda.current_stream() is a
+    with fb.cuda.stream(b):
+        z = (y * 3.5).realize()
+    total = (z + y).realize()
+    assert total.tolist() == [6.75, 11.25]
+    used = {c.stream for c in launches(driver)}
+    assert {a.handle, b.handle} <= used
+    a.synchronize()
+    assert a.query() and fb.cuda.current_stream().handle == 0
+
+
+def test_events_measure(driver):
+    first, last = fb.cuda.Event(), fb.cuda.Event()
+    first.record()
+    (fb.ones(3, device="cuda") + 0.5).realize()
+    last.record()
+    last.synchronize()
+    assert last.query() and first.elapsed_time(last) >= 0
+    other = fb.cuda.Stream()
+    other.wait_event(last)
+    last.wait(other)
+    fb.cuda.default_stream().wait_stream(other)
+
+
+def test_an_index_out_of_range_is_told_when_somebody_waits(driver):
+    x = fb.tensor([1.0, 2.0, 3.0], device="cuda")
+    y = x[fb.tensor([0, 7], device="cuda")].realize()  # no error yet
+    with pytest.raises(IndexError) as there:
+        fb.cuda.synchronize()
+    with pytest.raises(IndexError) as here:
+        fb.tensor([1.0, 2.0, 3.0])[fb.tensor([0, 7])].numpy()
+    cut = "(recorded at"
+    assert str(there.value).partition(cut)[0] == str(here.value).partition(cut)[0]
+    assert "test_running.py" in str(there.value)
+    fb.cuda.synchronize()  # told once
+    assert (x + 1).tolist() == [2, 3, 4] and y.shape == (2,)
+
+
+def test_a_refused_module_is_told_in_the_drivers_words(driver):
+    with pytest.raises(RuntimeError, match="cuda: expected the driver to load a module, got: "):
+        modules.load(0, b"this is no PTX", "sm_90")
+
+
+def test_a_text_is_loaded_once(scaled):
+    f, x, driver = scaled
+    f(x, 0.5)
+    count = driver.names().count("module_from_buffer")
+    again = fb.compile(f.fn)
+    again(x, 0.5)
+    assert driver.names().count("module_from_buffer") == count
+
+
+def test_a_fault_of_a_kernel_ends_the_device(driver, monkeypatch):
+    x = (fb.ones(4, device="cuda") * 0.5).realize()
+
+    def fail(*_):
+        raise driver.LaunchError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(type(devices.find("cuda:0").staging), "to_host", fail)
+    with pytest.raises(RuntimeError, match="cuda:0: expected all kernels to end well, got: an "
+                                           "illegal memory access was encountered; this process "
+                                           "cannot use the device any more"):
+        x.numpy()
+
+
+@pytest.mark.parametrize(("sm", "name"), [(75, "sm_75"), (89, "sm_89"), (99, "sm_90"),
+                                          (130, "sm_121")])
+def test_the_newest_processor_that_llvm_knows(machine, sm, name):
+    machine(sm=sm)
+    assert devices.find("cuda:0").target().cpu == name
+
+
+def test_old_processors_are_refused(machine):
+    machine(sm=61)
+    with pytest.raises(RuntimeError, match=r"cuda: expected compute capability 7.5 or later, got "
+                                           r"6.1 \(cuda:0\)"):
+        (fb.ones(3, device="cuda") + 0.5).realize()

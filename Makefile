@@ -10,11 +10,12 @@ DOCS := $(VENV)/stamp-docs
 FARM := build/typecheck/flambeau
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test pytest lint bench docs clean
+.PHONY: help demo test test-cuda pytest lint bench docs clean
 
 help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
 	@echo "make test   ruff, mypy and all tests"
+	@echo "make test-cuda  the op tests on an emulated GPU (half an hour)"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make bench  training speed of the six benchmark nets"
 	@echo "make docs   docs/flags.md, ops.md and torch7.md from the sources"
@@ -27,6 +28,9 @@ test: lint pytest
 
 pytest: $(TEST)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-cuda: $(TEST)
+	FLAMBEAU_TEST_DEVICE=cuda-emulated $(BIN)/python -m pytest tests/ops $(ARGS)
 
 lint: $(TEST) $(FARM)
 	$(BIN)/python -m ruff check .

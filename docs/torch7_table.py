@@ -16,11 +16,6 @@ GUIDE = Path(__file__).parent / "torch7_guide.md"
 
 NAMES = Path(__file__).parent / "torch7_names.txt"
 
-PENDING = {  # by founder: what is being built and may not be there yet
-    "linear algebra": {"gesv", "gels", "trtrs", "symeig", "eig", "svd", "inverse", "qr", "geqrf",
-                       "orgqr", "ormqr", "potrf", "potrs", "potri", "pstrf"},
-}
-
 
 class Row(NamedTuple):
     """Torch7's names, what is built (empty: replaced) and a remark."""

@@ -9,8 +9,13 @@ from flambeau.compiler.codegen.contraction import Contraction, size
 from flambeau.compiler.config import config
 from flambeau.compiler.target import Target
 
-SPLITS = 64
 RATE = {128: 1.0, 64: 0.7, 32: 0.35}  # of a block, by its tile: larger ones load less
+FLOPS = 300e3  # a multiprocessor's float32 operations in a microsecond
+TENSOR = 6  # how much faster tensor cores are
+LATENCY = 0.4  # microseconds until a round's tiles have come
+RESIDENT = 2  # blocks of a multiprocessor that wait together
+JOIN = 2.5  # microseconds of one more kernel
+BANDWIDTH = 1e6  # bytes in a microsecond
 
 
 @dataclass(frozen=True)
@@ -85,27 +90,27 @@ def unit(c: Contraction, target: Target) -> str:
 
 
 def plan(c: Contraction, target: Target) -> GpuPlan:
-    """The tile with the least estimated time, k being cut where blocks are few."""
+    """The tile and the parts of k with the least estimated time."""
     cores = unit(c, target)
     tiles = TENSOR_TILES[cores] if cores else [t for t in TILES if t.side < 8 or c.itemsize == 4]
-    return min((_cut(GpuPlan(c, t, 1, cores), target) for t in tiles),
-               key=lambda p: _time(p, target))
+    found = [_cut(GpuPlan(c, t, 1, cores), 1 << i) for t in tiles for i in range(7)]
+    return min(found, key=lambda p: (microseconds(p, target), p.splits))
 
 
-def _cut(p: GpuPlan, target: Target) -> GpuPlan:
-    """The plan with k in as many parts as give every multiprocessor two blocks."""
-    blocks = math.prod(p.grid)
-    if blocks >= target.processors:
-        return p
-    parts = min(SPLITS, p.rounds // 4, 2 * target.processors // max(1, blocks))
-    each = -(-p.rounds // max(1, parts))
-    return replace(p, splits=max(1, -(-p.rounds // max(1, each))))  # no part is empty
+def _cut(p: GpuPlan, parts: int) -> GpuPlan:
+    """The plan with k in about so many parts, none of them empty."""
+    each = -(-p.rounds // min(parts, max(1, p.rounds)))
+    return replace(p, splits=max(1, -(-p.rounds // max(1, each))))
 
 
-def _time(p: GpuPlan, target: Target) -> float:
-    """Elements of C with those that tiles add, by how fast a block is and how many run."""
-    _, b, m, n = p.grid
+def microseconds(p: GpuPlan, target: Target) -> float:
+    """A rough model: a round waits for memory or multiplies; parts are written and added."""
     blocks = math.prod(p.grid)
     waves = -(-blocks // target.processors)
-    full = blocks / (waves * target.processors)
-    return b * m * n * p.tile.m * p.tile.n / (RATE[p.tile.m] * full)
+    flops = 2 * p.tile.m * p.tile.n * p.tile.k
+    compute = flops / (RATE[p.tile.m] * (TENSOR if p.unit else 1) * FLOPS)
+    if p.contraction.itemsize == 8:
+        compute *= 2
+    each = max(LATENCY * -(-waves // RESIDENT), waves * compute)
+    adding = JOIN + 2 * p.scratch_bytes / BANDWIDTH if p.splits > 1 else 0.0
+    return -(-p.rounds // p.splits) * each + adding

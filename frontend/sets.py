@@ -186,11 +186,15 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     t = reshape(as_tensor("bincount", x), -1 if as_tensor("bincount", x).size else 0)
     if not t.dtype.is_integer and t.size:
         raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
-    if t.numpy().min(initial=0) < 0:
-        raise ValueError(f"bincount: expected integers of 0 or more, got {t.numpy().min()}")
+    values = t.numpy().astype(np.int64, copy=False)
+    try:
+        counts = np.bincount(values, minlength=minlength)
+    except ValueError:
+        raise ValueError("bincount: expected integers of 0 or more, got "
+                         f"{values.min()}") from None
     if weights is None:
-        return tensor(np.bincount(t.numpy().astype(np.int64), minlength=minlength), dt.int64)
-    size = max(minlength, int(t.numpy().max(initial=-1)) + 1)
+        return tensor(counts, dt.int64)
+    size = counts.shape[0]
     added, n = floating("bincount", weights)
     zeros = result(constant(n.dtype, 0, (size,)))
     return index_add(zeros, 0, t, reshape(derive(n, added), t.shape))  # type: ignore[no-any-return]

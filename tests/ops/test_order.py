@@ -203,6 +203,14 @@ def _smooth() -> fb.Tensor:
     lambda x: fb.median(x, 1).values, lambda x: fb.quantile(x, [0.2, 0.9], 1),
     lambda x: fb.diff(x, 2), lambda x: fb.trapezoid(x), lambda x: fb.logcumsumexp(x, 1),
     lambda x: fb.convolve(x[0], x[1]), lambda x: fb.conv2(x, x[:2, :2], "S"),
+    lambda x: fb.put(x, [0, 5], x[0, :2] * 2), lambda x: fb.cumprod(x, 1),
+    lambda x: fb.cummax(x, 1).values, lambda x: fb.unfold(x, 1, 3, 1) ** 2,
+    lambda x: fb.pad(x, [(1, 2), (2, 1)], "symmetric") ** 2,
+    lambda x: fb.pad(x, [(1, 2), (2, 1)], "reflect") ** 2,
+    lambda x: fb.put_along_axis(x, [[1], [0], [2]], x[:, :1] ** 2),
+    lambda x: fb.bincount([0, 2, 2, 1], x[0]), lambda x: fb.mode(fb.round(x), 1).values * x[:, 0],
+    lambda x: fb.masked_scatter(x, x.detach() > 4, x.reshape(-1) ** 2),
+    lambda x: fb.take_along_axis(x, fb.argsort(x, 0), 0), lambda x: fb.roll(x, 1, 1).rot90() ** 2,
 ])
 def test_derivatives(function: Any) -> None:
     assert fb.gradcheck(function, [_smooth()])
@@ -244,6 +252,7 @@ def test_vectors_are_convolved_as_in_numpy(n: int, m: int) -> None:
     (lambda: fb.bhistc(fb.ones(3)), "bhistc: expected a matrix, got shape (3,)"),
     (lambda: fb.histogram(fb.ones(3), fb.ones(2, 2)), "histogram: expected a vector of edges"),
     (lambda: fb.histogram(fb.ones(3), 2, (1, 0)), "histogram: expected a range from low to high"),
+    (lambda: fb.bincount([1, -1]), "bincount: expected integers of 0 or more, got -1"),
     (lambda: fb.diff(fb.ones(3), -1), "diff: expected n of 0 or more, got -1"),
     (lambda: fb.conv2(fb.ones(3, 3), fb.ones(2, 2), "Q"), "conv2: expected mode 'V' (valid), 'F'"),
     (lambda: fb.xcorr3(fb.ones(3, 3), fb.ones(2, 2)), "xcorr3: expected ranks (3, 3), (4, 4)"),

@@ -73,7 +73,8 @@ _IN_LINALG = ("cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", 
 _IN_TORCH7 = ("btrifact", "btrisolve", "eig", "gels", "gesv", "inverse", "orgqr", "ormqr", "potrf",
               "potri", "potrs", "pstrf", "qr", "svd", "symeig", "trtrs")
 _LATER = {**dict.fromkeys(_IN_FILES, "files"), **dict.fromkeys(_IN_LINALG, "linalg"),
-          **dict.fromkeys(_IN_TORCH7, "linalg.torch7")}
+          **dict.fromkeys(_IN_TORCH7, "linalg.torch7"), "CmdLine": "utilities",
+          "Timer": "utilities"}
 
 
 def __getattr__(name: str) -> _Any:

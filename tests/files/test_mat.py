@@ -129,6 +129,8 @@ def test_text_beyond_16_bits(tmp_path: Path) -> None:
 def test_one_tensor_and_ascii(tmp_path: Path) -> None:
     fb.save(fb.ones(2, 2), tmp_path / "x.mat")
     assert fb.load(tmp_path / "x.mat")["x"].tolist() == [[1, 1], [1, 1]]
+    fb.mat.save_table(tmp_path / "y.mat", {"a": fb.ones(1), "b": fb.ones(2)})
+    assert [x.shape for x in fb.mat.load(tmp_path / "y.mat").values()] == [(1, 1), (2, 1)]
     fb.mat.save_ascii(tmp_path / "x.txt", fb.tensor([[1.5, 2], [0.1, 4]], dtype=fb.float64))
     assert np.loadtxt(tmp_path / "x.txt").tolist() == [[1.5, 2], [0.1, 4]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flambeau.compiler import node as nd
-from flambeau.compiler.codegen.nest import identity
+from flambeau.compiler.codegen.accumulate import identity
 from flambeau.compiler.node import Node
 
 

@@ -42,6 +42,7 @@ class Kernel:
     name: str = ""
     inlined: set[Node] = field(default_factory=set)
     backward: bool = False  # walk the outermost axis from its end (see memory.walk_back)
+    turning: bool = False  # walk its chunks from either end, by turns from call to call
     turn: tuple[int, ...] | None = None  # contraction axis i is axis turn[i] of space
 
     @property
@@ -89,7 +90,7 @@ class Program:
     arguments. slots: for externs, where each slot lies: ("input" | "output" | "arena", number or
     offset). outputs: (dtype name, shape); alias[i]: the input whose memory output i takes over, or
     -1. errors[status - 1]: the node (place in the walk order) that failed, what to say, and the
-    kind of error.
+    kind of error; applied[status - 1]: the outputs that had been written over inputs by then.
     """
 
     key: str
@@ -104,4 +105,5 @@ class Program:
     slots: list[tuple[str, int]]
     kernels: list[KernelReport]
     errors: list[tuple[int, str, str]]
+    applied: list[list[int]] = field(default_factory=list)
     stages: list[tuple[str, float]] = field(default_factory=list)  # pass name, seconds

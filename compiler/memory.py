@@ -166,15 +166,21 @@ def take_over(kernels: list[Kernel], wishes: dict[Node, Node], stored: set[Node]
     return _sorted(kernels, after), granted
 
 
-def walk_back(kernels: list[Kernel], granted: dict[Node, Node], l2: int) -> None:
+def walk_back(kernels: list[Kernel], granted: dict[Node, Node], stored: set[Node], l2: int) -> None:
     """Lets updates of state walk from the end when the state is a little too big for the L2 cache.
 
     What reads a weight first in a step begins at its start, and the update touched it last; when
-    the two walk in opposite directions, each finds in cache what the other left there.
+    the two walk in opposite directions, each finds in cache what the other left there. An update
+    that alone touches a weight turns round at every call.
     """
     for k in kernels:
-        moved = max((s.home.nbytes for s in k.stores if s.home in granted), default=0)
-        k.backward = k.kind == "map" and l2 // 4 < moved < 8 * l2
+        big = [s.home for s in k.stores if s.home in granted
+               and l2 // 4 < s.home.nbytes < 8 * l2]
+        if not big or k.kind not in ("map", "rows"):
+            continue
+        touched = {n for o in kernels if o is not k for n in loads(o, stored)}
+        alone = all(n not in touched and granted[n] not in touched for n in big)
+        k.backward, k.turning = not alone, alone
 
 
 def overwrites(k: Kernel, old: Node, stored: set[Node]) -> bool:

@@ -156,7 +156,8 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
              ) -> tuple[Program, str]:
     """Places values and writes the module."""
     kernels, layout, failing, errors, granted = _order(request, kernels, roots, params, scalars)
-    memory.walk_back(kernels, granted, target.l2)
+    stored = {h for k in kernels for h in k.homes} | set(params)
+    memory.walk_back(kernels, granted, stored, target.l2)
     module = Module(f"program {key}", target.triple, target.data_layout)
     writer = Assembler(module, target, layout, timed)
     writer.inputs = len(params)
@@ -169,7 +170,8 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     program = Program(
         key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
         *_scalar_block(scalars), made.arena_bytes, made.entries,
-        made.externs, made.slots, made.reports, errors)
+        made.externs, made.slots, made.reports, errors,
+        [_applied(n, kernels, roots, granted) for n in layout.errors])
     return program, str(module)
 
 
@@ -251,6 +253,14 @@ def _homes(writer: Placer, request: Request, roots: list[Node], params: list[Nod
     alias = [request.donate.get(i, -1) if r in granted or r in copies else -1
              for i, r in enumerate(roots)]
     return homes, tail, alias
+
+
+def _applied(n: Node, kernels: list[Kernel], roots: list[Node], granted: dict[Node, Node]
+             ) -> list[int]:
+    """The outputs that lie over inputs already when n is found wrong."""
+    last = max(i for i, k in enumerate(kernels) if n in _computes(k))
+    written = {h for k in kernels[:last + 1] for h in k.homes}
+    return [i for i, r in enumerate(roots) if r in granted and r in written]
 
 
 def _computes(k: Kernel) -> set[Node]:

@@ -75,6 +75,7 @@ class Inspected:
     name: str
     seconds: float
     reason: str = "first call"
+    note: str = ""
 
     def explain(self) -> str:
         """Signature, where the code came from, and a line a kernel: what it fused, bytes, flops."""
@@ -86,7 +87,8 @@ class Inspected:
                  f"{self.executable.code.size / 1024:.0f} KiB of "
                  f"{'machine code' if self.device == 'cpu' else f'PTX on {self.device}'}",
                  f"  {len(program.kernels)} kernels, {program.arena_bytes} bytes of temporaries, "
-                 f"{sum(a >= 0 for a in program.alias)} outputs updated in place"]
+                 f"{sum(a >= 0 for a in program.alias)} outputs updated in place",
+                 *([f"  {self.note}"] if self.note else [])]
         for k in program.kernels:
             lines.append(f"    {k.name}: {k.detail} | {k.nbytes} bytes, {k.flops} flops, "
                          f"{k.chunks} {'chunk' if self.device == 'cpu' else 'block'}"

@@ -92,7 +92,7 @@ def _layout() -> entry_looks.Layout:
         ("storage", t, "_storage"), ("grad", t, "grad"), ("node", t._storage, "node"),
         ("requires", t._storage, "requires"), ("device", t._storage, "device"),
         ("version", t._storage, "version"),
-        ("op", n, "op"), ("arg", n, "arg"), ("address", block, "address"),
+        ("op", n, "op"), ("arg", n, "arg"), ("value", n, "value"), ("address", block, "address"),
         ("exported", block, "exported"))}
     return entry_looks.Layout(tensor=Tensor, **found)
 

@@ -59,12 +59,16 @@ class Waiting:
 due = Waiting()
 along = Waiting()
 
+# States whose updates a compiled function has left for its next call: see postponing.py.
+postponed = Waiting()
+
 
 def settle() -> None:
     """Computes what is due, so that steps do not pile up in one graph."""
-    if due:
-        wanted = [*due, *along]
+    if due or postponed:
+        wanted = [*due, *along, *postponed]
         due.clear()
+        postponed.clear()
         along.clear()
         realize(wanted)
 

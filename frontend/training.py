@@ -15,7 +15,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.runtime import epoch, execute, memory
 
 from . import realize as door
-from .compiled import Compiled, Variant
+from .compiled import Compiled
 from .creation import asarray, placed
 from .devices import HOST
 from .elementwise import eq
@@ -24,6 +24,7 @@ from .reductions import argmax
 from .reductions import sum as sum_
 from .tensor import Tensor, no_grad
 from .tracing import recorders
+from .variant import Variant
 
 LATER = 32  # batches on a GPU whose losses wait to be read
 
@@ -41,7 +42,7 @@ class Step:
     def __init__(self, model: Any, criterion: Any, optimizer: Any) -> None:
         self.model, self.criterion, self.optimizer = model, criterion, optimizer
         self.counted = True  # count right answers where outputs and targets look like classes
-        self._train = Compiled(self._training_step)
+        self._train = Compiled(self._training_step, postpones=False)  # run by the native driver
         self._train.name = "train"
         self._step = Compiled(self._one_step)
         self._step.name = "step"

@@ -77,14 +77,15 @@ class Entry:
         self.call = callable_at(self._code.address("fb_call"), self._record)
 
     def bind(self, table: int, scalars: int, arena: int,
-             states: Sequence[tuple[Any, Any, bool]]) -> None:
+             states: Sequence[tuple[Any, Any, int]]) -> None:
         """Sets where the memory is and which state it belongs to; then `call` may run.
 
-        states: a storage, the node it must still hold, and whether nobody else may look at that
-        node, which the storage and these tuples hold. The caller keeps them.
+        states: a storage (or None), the node it must still hold, and how many references to that
+        node there may be (0: any number). An expression must not have been computed. The caller
+        keeps all of them.
         """
-        self._states = words([w for storage, node, alone in states for w in (
-            id(storage), id(node), 2 if alone else 0)])
+        self._states = words([w for storage, node, limit in states for w in (
+            0 if storage is None else id(storage), id(node), limit)])
         self._record[2:5] = [table, scalars, arena]
         self._record[8:10] = [len(states), ctypes.addressof(self._states)]
         self._record[1] = 1

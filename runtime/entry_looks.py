@@ -24,6 +24,7 @@ class Layout:
     version: int
     op: int
     arg: int
+    value: int
     address: int
     exported: int
 
@@ -146,23 +147,36 @@ def state(o: Layout) -> str:
 define internal i1 @state(ptr %s, ptr %constants) {{
 entry:
   %storage = load ptr, ptr %s
-{word("expected", "s", 1)}{word("limit", "s", 2, "i64")}{slot("node", "storage", o.node)}
-  %same = icmp eq ptr %node, %expected
-  %shared = icmp eq i64 %limit, 0
-  %go = xor i1 %shared, true
-  %look = and i1 %same, %go
-  br i1 %look, label %alone, label %out
-alone:
-  %count = load i32, ptr %node
+{word("node", "s", 1)}{word("limit", "s", 2, "i64")}
+  %nobody = icmp eq ptr %storage, null
+  br i1 %nobody, label %count, label %hold
+hold:
+{slot("its", "storage", o.node)}
+  %same = icmp eq ptr %its, %node
+  br i1 %same, label %count, label %no
+count:
+  %references = load i32, ptr %node
   %limit.s = trunc i64 %limit to i32
-  %few = icmp sle i32 %count, %limit.s
-{slot("memory", "node", o.arg)}{slot("exported", "memory", o.exported)}
+  %few = icmp sle i32 %references, %limit.s
+  %open = icmp eq i64 %limit, 0
+  %fine = or i1 %few, %open
+  br i1 %fine, label %kind, label %no
+kind:
+{slot("op", "node", o.op)}{word("buffer", "constants", 3)}{word("none", "constants", 1)}
 {word("false", "constants", 2)}
+  %leaf = icmp eq ptr %op, %buffer
+  br i1 %leaf, label %memory, label %expression
+memory:
+{slot("block", "node", o.arg)}{slot("exported", "block", o.exported)}
   %inside = icmp eq ptr %exported, %false
-  %fine = and i1 %few, %inside
-  ret i1 %fine
-out:
-  ret i1 %same
+  %kept = or i1 %inside, %open
+  ret i1 %kept
+expression:
+{slot("value", "node", o.value)}
+  %lazy = icmp eq ptr %value, %none
+  ret i1 %lazy
+no:
+  ret i1 false
 }}"""
 
 

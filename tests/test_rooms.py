@@ -25,7 +25,7 @@ RUNTIME_SEES = {f"flambeau.compiler.{name}" for name in DATA} | {"flambeau.compi
 
 # frontend files that may ask compiler passes or the runtime for something, and nobody else
 DOORS = {"realize", "compiled", "quick", "inspecting", "tracing", "training", "autograd",
-         "pullback",
+         "pullback", "postponing", "variant",
          "loops", "system", "eagerly", "devices", "cuda", "foreign", "routines", "cli.info",
          "cli.caching"}
 # the frontend's other files build nodes; they see only what nodes are made of

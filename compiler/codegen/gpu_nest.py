@@ -16,6 +16,7 @@ from flambeau.compiler import fuse
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen import nest as loops
 from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen.accumulate import Accumulator
 from flambeau.compiler.codegen.emit import I32, Block, Value, const
 from flambeau.compiler.codegen.gpu_kernel import (
     BLOCK,
@@ -34,7 +35,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     words,
 )
 from flambeau.compiler.codegen.lower import Val
-from flambeau.compiler.codegen.nest import Accumulator, Loop, Nest, Phase, home_index, value_indices
+from flambeau.compiler.codegen.nest import Loop, Nest, Phase, home_index, value_indices
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.target import Target
 

@@ -14,6 +14,7 @@ import math
 
 from flambeau.compiler.codegen import gpu_sort, scalar, scatter
 from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen.accumulate import identity
 from flambeau.compiler.codegen.emit import I32, I64, Block, Value, const
 from flambeau.compiler.codegen.gpu_kernel import (
     BLOCK,
@@ -31,7 +32,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     when,
     words,
 )
-from flambeau.compiler.codegen.nest import Loop, identity
+from flambeau.compiler.codegen.nest import Loop
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target

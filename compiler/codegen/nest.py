@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.codegen import access, scalar
 from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen.accumulate import Accumulator
 from flambeau.compiler.codegen.emit import (
     I64,
     PTR,
@@ -29,12 +30,12 @@ from flambeau.compiler.codegen.emit import (
 )
 from flambeau.compiler.codegen.lower import STRIDED, Indices, Layout, Lowering, Val
 from flambeau.compiler.config import say, wanted
-from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node, Shape
 from flambeau.compiler.ops import ELEMENTWISE, OPS
 from flambeau.compiler.target import Target
 
+LIGHT = 8.0  # cost of an element's work below which sums wait for their own last addition
 CHUNK_NS = 25_000.0  # work that makes a chunk worth a thread's attention
 SERIAL_NS = 40_000.0  # below this a kernel runs in its caller
 MAX_CHUNKS = 1024
@@ -86,6 +87,13 @@ def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: 
     chunks = Writer(low, nest, k, fn).write()
     fn.finish()
     return symbol, chunks
+
+
+def turn_flag(module: Module, symbol: str) -> Value:
+    """Where it is kept from which end a turning kernel walks next."""
+    name = f"{symbol}_turn"
+    module.declare(name, f"@{name} = internal global i64 0")
+    return Value(PTR, f"@{name}")
 
 
 def describe(nest: Nest, k: Kernel) -> str:
@@ -476,12 +484,18 @@ class Writer:
 
     def _range(self, b: Block, grain: int, extent: int) -> tuple[Value, Value]:
         chunk = self.fn[1]
-        if self.k.backward:
-            chunk = b.op("sub nsw", const(I64, -(-extent // grain) - 1), chunk)
+        if self.k.backward or self.k.turning:
+            other = b.op("sub nsw", const(I64, -(-extent // grain) - 1), chunk)
+            chunk = other if self.k.backward else b.select(self._turn(b), other, chunk)
         begin = b.op("mul nsw", chunk, const(I64, grain))
         end = b.op("add nsw", begin, const(I64, grain))
         end = b.intrinsic("llvm.smin", I64, end, const(I64, extent))
         return begin, end
+
+    def _turn(self, b: Block) -> Value:
+        """Is it the turn of the far end? The entry counts the calls (program.py)."""
+        flag = turn_flag(self.fn.module, self.fn.symbol)
+        return b.cmp("ne", b.load(I64, flag, 8), const(I64, 0))
 
     def _flat(self, b: Block, shared: list[ix.Var], grain: int) -> None:
         """One loop over the flattened outermost variables."""
@@ -633,12 +647,10 @@ class Writer:
         lanes = nest.lanes if v is nest.vec else 1
         whole = v.extent // lanes * lanes
         if whole:
-            loop = Loop(b, const(low.word, 0), const(low.word, whole), lanes,
-                        [(s.type, s) for s in state], True)
-            self.enter(v, loop.var, loop.body)
-            after = self.walk(loop.body, depth + 1, phase, accumulators, loop.carried)
-            state = loop.finish(after)
-            low.forget(v.level)
+            first = 0
+            if depth + 1 == len(nest.inner) and accumulators:
+                first, state = self.abreast(b, v, lanes, phase, accumulators, state)
+            state = self.along(b, v, first, whole, lanes, depth, phase, accumulators, state)
         if v.extent % lanes:
             self.enter(v, const(low.word, whole), b.child())
             self._partial(v, v.extent - whole)
@@ -646,6 +658,70 @@ class Writer:
             self._whole()
             low.forget(v.level)
         return state
+
+    def along(self, b: Block, v: ix.Var, first: int, whole: int, lanes: int, depth: int,
+              phase: Phase, accumulators: list[Accumulator], state: list[Value]) -> list[Value]:
+        """The loop over one reduced axis, from `first` to the last whole vector."""
+        low = self.low
+        if first == whole:
+            return state
+        loop = Loop(b, const(low.word, first), const(low.word, whole), lanes,
+                    [(s.type, s) for s in state], True)
+        self.enter(v, loop.var, loop.body)
+        after = self.walk(loop.body, depth + 1, phase, accumulators, loop.carried)
+        state = loop.finish(after)
+        low.forget(v.level)
+        return state
+
+    def abreast(self, b: Block, v: ix.Var, lanes: int, phase: Phase,
+                accumulators: list[Accumulator], state: list[Value]) -> tuple[int, list[Value]]:
+        """Several states side by side, since one would wait for itself: an addition takes four
+        times as long to give its sum as to make room for the next. Returns where they end."""
+        low, ways = self.low, self.ways(phase)
+        stop = v.extent // (ways * lanes) * ways * lanes
+        if ways == 1 or stop < 2 * ways * lanes:
+            return 0, state
+        count = len(state)
+        others = [s for _ in range(ways - 1) for a in accumulators for s in a.start()]
+        loop = Loop(b, const(low.word, 0), const(low.word, stop), ways * lanes,
+                    [(s.type, s) for s in [*state, *others]], True)
+        after: list[Value] = []
+        for i in range(ways):
+            at = loop.body.op("add nsw", loop.var, const(low.word, i * lanes)) if i else loop.var
+            self.enter(v, at, loop.body)
+            after += self.step(loop.body, phase, accumulators,
+                               loop.carried[i * count:(i + 1) * count])
+            low.forget(v.level)
+        parts = loop.finish(after)
+        states = [parts[i * count:(i + 1) * count] for i in range(ways)]
+        while len(states) > 1:
+            states = [self.joined(b, accumulators, x, y)
+                      for x, y in zip(states[::2], states[1::2])]
+        return stop, states[0]
+
+    def ways(self, phase: Phase) -> int:
+        """How many states side by side: one where an element's work takes longer than a sum."""
+        starts = [s.value for s in phase.stores] + [n.src[0] for n in phase.reductions]
+        cost, slots = 0, self.low.layout.slots
+        stack, seen = starts, set(self.k.anchors)
+        while stack:
+            n = stack.pop()
+            if n in seen or (n in slots and n not in self.k.computed):
+                continue
+            seen.add(n)
+            cost += OPS[n.op].cost
+            stack.extend(n.src)
+        return 4 if cost <= LIGHT else 2 if cost <= 2 * LIGHT else 1
+
+    def joined(self, b: Block, accumulators: list[Accumulator], x: list[Value], y: list[Value]
+             ) -> list[Value]:
+        """The joint state of all accumulators."""
+        out: list[Value] = []
+        for a in accumulators:
+            n = len(a.types)
+            out += a.meet(b, x[:n], y[:n])
+            x, y = x[n:], y[n:]
+        return out
 
     def step(self, b: Block, phase: Phase, accumulators: list[Accumulator],
               state: list[Value]) -> list[Value]:
@@ -690,102 +766,3 @@ class Writer:
         self.stores(loop.body, phase.stores)
         loop.finish(after)
         low.forget(v.level)
-
-
-# -- accumulators ----------------------------------------------------------------------------------
-
-_JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "cumsum": "add",
-         "cumprod": "mul", "cummax": "maximum", "cummin": "minimum"}
-
-
-def identity(op: str, dtype: DType) -> float | int | bool:
-    """What a reduction of nothing gives."""
-    if op in ("sum", "cumsum"):
-        return 0
-    if op in ("prod", "cumprod"):
-        return 1
-    low = op in ("max", "cummax", "argmax")
-    if dtype.is_float:
-        return -math.inf if low else math.inf
-    if dtype is dt.bool_:
-        return not low
-    bits = dtype.itemsize * 8
-    if dtype.kind == "u":
-        return 0 if low else (1 << bits) - 1
-    return -(1 << (bits - 1)) if low else (1 << (bits - 1)) - 1
-
-
-class Accumulator:
-    """The running state of one reduction: a value, and for arg-reductions its position."""
-
-    def __init__(self, n: Node, low: Lowering, folds: bool) -> None:
-        self.node, self.low, self.folds = n, low, folds  # folds: lanes are parts of one result
-        self.dtype = n.src[0].dtype
-        self.indexed = n.op in ("argmax", "argmin")
-        self.lanes = low.lanes if low.vec is not None else 1
-        kind = scalar.register(self.dtype, self.lanes)
-        self.types = [kind, kind.of(low.word.scalar)] if self.indexed else [kind]
-
-    def start(self) -> list[Value]:
-        first = const(self.types[0], identity(self.node.op, self.dtype))
-        return [first, const(self.types[1], -1)] if self.indexed else [first]
-
-    def join(self, b: Block, x: Value, y: Value) -> Value:
-        return scalar.EMIT[_JOIN[self.node.op]](b, self.node.src[0], x, y)
-
-    def update(self, b: Block, state: list[Value], v: Val, at: Value | None) -> list[Value]:
-        operand = self.low.wide(v) if self.lanes > 1 else v.v
-        on = self.low.mask.v if self.low.mask is not None else None
-        if not self.indexed:
-            joined = self.join(b, state[0], operand)
-            return [joined if on is None else b.select(on, joined, state[0])]
-        better = self._better(b, operand, state[0])
-        better = b.or_(better, b.cmp("slt", state[1], const(state[1].type, 0)))
-        if on is not None:
-            better = b.and_(better, on)
-        assert at is not None
-        return [b.select(better, operand, state[0]), b.select(better, at, state[1])]
-
-    def _better(self, b: Block, x: Value, best: Value) -> Value:
-        more = self.node.op == "argmax"
-        if x.type.is_float:
-            strict = b.cmp("ogt" if more else "olt", x, best)
-            nan = b.and_(b.cmp("uno", x, x), b.cmp("ord", best, best))
-            fine = b.and_(strict, b.cmp("ord", best, best))
-            return b.or_(fine, nan)
-        sign = "s" if self.dtype.kind == "i" else "u"
-        return b.cmp(sign + ("gt" if more else "lt"), x, best)
-
-    def result(self, b: Block, state: list[Value]) -> Value:
-        """The node's value from the state after the last element."""
-        return self.finish(b, self.fold(b, state))
-
-    def finish(self, b: Block, state: list[Value]) -> Value:
-        """The node's value from one state, its lanes joined."""
-        if not self.indexed:
-            return scalar.round_to(b, self.dtype, state[0])
-        at = state[1]
-        return at if at.type.bits == 64 else b.convert("sext", at, "i64")
-
-    def fold(self, b: Block, state: list[Value]) -> list[Value]:
-        """Joins the lanes when the vector variable is a reduced one: halves, in a fixed order."""
-        lanes = self.lanes if self.folds else 1
-        while lanes > 1:
-            lanes //= 2
-            halves = [[b.shuffle(s, s, list(range(i * lanes, (i + 1) * lanes))) if lanes > 1
-                       else b.extract(s, i) for s in state] for i in (0, 1)]
-            state = self.meet(b, *halves)
-        return state
-
-    def meet(self, b: Block, x: list[Value], y: list[Value]) -> list[Value]:
-        """One state from those of two parts of the elements; which is x does not matter."""
-        if not self.indexed:
-            return [self.join(b, x[0], y[0])]
-        missing = b.cmp("slt", x[1], const(x[1].type, 0))
-        there = b.cmp("sge", y[1], const(y[1].type, 0))
-        better = self._better(b, y[0], x[0])
-        worse = self._better(b, x[0], y[0])
-        tie = b.and_(b.not_(b.or_(better, worse)), b.cmp("slt", y[1], x[1]))
-        take = b.or_(missing, b.and_(there, b.or_(better, tie)))
-        return [b.select(take, y[0], x[0]), b.select(take, y[1], x[1])]
-

@@ -173,9 +173,16 @@ class Assembler(Placer):
             stages = [scatter.generate(self.module, self.target, self.layout, k, symbol)]
         else:
             stages = [nest.generate(self.module, self.target, self.layout, k, symbol)]
+        if k.turning:
+            self.turn_round(symbol)
         for name, chunks in stages:
             self.launch(name, chunks)
         self.report(k, symbol, max((c for _, c in stages), default=0))
+
+    def turn_round(self, symbol: str) -> None:
+        flag = nest.turn_flag(self.module, symbol)
+        side = self.block.op("xor", self.block.load(I64, flag, 8), const(I64, 1))
+        self.block.store(side, flag, 8)
 
     def launch(self, symbol: str, chunks: int) -> None:
         if chunks == 1:

@@ -1,0 +1,108 @@
+"""Accumulators: the running state of a reduction, and how two states become one."""
+
+from __future__ import annotations
+
+import math
+
+from flambeau.compiler import dtype as dt
+from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen.emit import Block, Value, const
+from flambeau.compiler.codegen.lower import Lowering, Val
+from flambeau.compiler.dtype import DType
+from flambeau.compiler.node import Node
+
+_JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "cumsum": "add",
+         "cumprod": "mul", "cummax": "maximum", "cummin": "minimum"}
+
+
+def identity(op: str, dtype: DType) -> float | int | bool:
+    """What a reduction of nothing gives."""
+    if op in ("sum", "cumsum"):
+        return 0
+    if op in ("prod", "cumprod"):
+        return 1
+    low = op in ("max", "cummax", "argmax")
+    if dtype.is_float:
+        return -math.inf if low else math.inf
+    if dtype is dt.bool_:
+        return not low
+    bits = dtype.itemsize * 8
+    if dtype.kind == "u":
+        return 0 if low else (1 << bits) - 1
+    return -(1 << (bits - 1)) if low else (1 << (bits - 1)) - 1
+
+
+class Accumulator:
+    """The running state of one reduction: a value, and for arg-reductions its position."""
+
+    def __init__(self, n: Node, low: Lowering, folds: bool) -> None:
+        self.node, self.low, self.folds = n, low, folds  # folds: lanes are parts of one result
+        self.dtype = n.src[0].dtype
+        self.indexed = n.op in ("argmax", "argmin")
+        self.lanes = low.lanes if low.vec is not None else 1
+        kind = scalar.register(self.dtype, self.lanes)
+        self.types = [kind, kind.of(low.word.scalar)] if self.indexed else [kind]
+
+    def start(self) -> list[Value]:
+        first = const(self.types[0], identity(self.node.op, self.dtype))
+        return [first, const(self.types[1], -1)] if self.indexed else [first]
+
+    def join(self, b: Block, x: Value, y: Value) -> Value:
+        return scalar.EMIT[_JOIN[self.node.op]](b, self.node.src[0], x, y)
+
+    def update(self, b: Block, state: list[Value], v: Val, at: Value | None) -> list[Value]:
+        operand = self.low.wide(v) if self.lanes > 1 else v.v
+        on = self.low.mask.v if self.low.mask is not None else None
+        if not self.indexed:
+            joined = self.join(b, state[0], operand)
+            return [joined if on is None else b.select(on, joined, state[0])]
+        better = self._better(b, operand, state[0])
+        better = b.or_(better, b.cmp("slt", state[1], const(state[1].type, 0)))
+        if on is not None:
+            better = b.and_(better, on)
+        assert at is not None
+        return [b.select(better, operand, state[0]), b.select(better, at, state[1])]
+
+    def _better(self, b: Block, x: Value, best: Value) -> Value:
+        more = self.node.op == "argmax"
+        if x.type.is_float:
+            strict = b.cmp("ogt" if more else "olt", x, best)
+            nan = b.and_(b.cmp("uno", x, x), b.cmp("ord", best, best))
+            fine = b.and_(strict, b.cmp("ord", best, best))
+            return b.or_(fine, nan)
+        sign = "s" if self.dtype.kind == "i" else "u"
+        return b.cmp(sign + ("gt" if more else "lt"), x, best)
+
+    def result(self, b: Block, state: list[Value]) -> Value:
+        """The node's value from the state after the last element."""
+        return self.finish(b, self.fold(b, state))
+
+    def finish(self, b: Block, state: list[Value]) -> Value:
+        """The node's value from one state, its lanes joined."""
+        if not self.indexed:
+            return scalar.round_to(b, self.dtype, state[0])
+        at = state[1]
+        return at if at.type.bits == 64 else b.convert("sext", at, "i64")
+
+    def fold(self, b: Block, state: list[Value]) -> list[Value]:
+        """Joins the lanes when the vector variable is a reduced one: halves, in a fixed order."""
+        lanes = self.lanes if self.folds else 1
+        while lanes > 1:
+            lanes //= 2
+            halves = [[b.shuffle(s, s, list(range(i * lanes, (i + 1) * lanes))) if lanes > 1
+                       else b.extract(s, i) for s in state] for i in (0, 1)]
+            state = self.meet(b, *halves)
+        return state
+
+    def meet(self, b: Block, x: list[Value], y: list[Value]) -> list[Value]:
+        """One state from those of two parts of the elements; which is x does not matter."""
+        if not self.indexed:
+            return [self.join(b, x[0], y[0])]
+        missing = b.cmp("slt", x[1], const(x[1].type, 0))
+        there = b.cmp("sge", y[1], const(y[1].type, 0))
+        better = self._better(b, y[0], x[0])
+        worse = self._better(b, x[0], y[0])
+        tie = b.and_(b.not_(b.or_(better, worse)), b.cmp("slt", y[1], x[1]))
+        take = b.or_(missing, b.and_(there, b.or_(better, tie)))
+        return [b.select(take, y[0], x[0]), b.select(take, y[1], x[1])]
+

@@ -106,8 +106,9 @@ def _unit(z: Node) -> Node:
     size = N.elementwise("modulus", z)
     none = N.elementwise("eq", size, constant(size.dtype, 0, size.shape))
     size = N.elementwise("where", none, constant(size.dtype, 1, size.shape), size)
+    zero = constant(size.dtype, 0, size.shape)  # also for negative zeros
     parts = (N.elementwise("div", N.elementwise(p, z), size) for p in ("real", "imag"))
-    return N.elementwise("complex", *parts)
+    return N.elementwise("complex", *(N.elementwise("where", none, zero, p) for p in parts))
 
 
 def _test(op: str, doc: str) -> Unary:

@@ -58,7 +58,8 @@ def detect_nan(inf: bool = False) -> Iterator[None]:
     its operands had none, raises FloatingPointError that names it and the line that recorded it.
 
     Everything is computed at once, as in `eager`; backward passes are looked at too, with the
-    forward line that the failing derivative belongs to. NaN in data is not an error.
+    forward line that the failing derivative belongs to. NaN in data is not an error. Inside what
+    `fb.compile` compiled nothing is looked at: call the plain function.
     """
     places: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
 

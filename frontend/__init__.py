@@ -88,7 +88,8 @@ def __getattr__(name: str) -> _Any:
 
 def compute(*tensors: _Any) -> None:
     """Computes the values of several tensors together, so that their work is shared."""
-    _importlib.import_module(f"{__name__}.realize").realize([t._storage for t in tensors])
+    _importlib.import_module(f"{__name__}.realize").realize(
+        list(dict.fromkeys(t._storage for t in tensors)))  # views share one
 
 
 def is_tensor(x: _Any) -> _Any:

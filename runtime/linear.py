@@ -46,8 +46,8 @@ def lead(a: Array) -> tuple[int, int, int]:
 
 def check(info: Array, name: str, a: Array, routine: str, expected: str, got: str) -> None:
     """Raises LinAlgError for the first matrix of a's batch that LAPACK could not take."""
-    bad = np.flatnonzero(info)
-    if bad.size:
+    if info.any():
+        bad = np.flatnonzero(info)
         complain(int(bad[0]), name, a, f"LAPACK {routine}, info {info[bad[0]]}", expected, got)
 
 

@@ -425,6 +425,8 @@ def packed_eig(name: str, a: Any, vectors: bool) -> tuple[Tensor, Tensor]:
     """Eigenvalues (..., n, 2), real and imaginary parts, and eigenvectors as LAPACK geev packs
     them: of a complex pair, one column holds the real parts and the next the imaginary parts."""
     t, dtype = square(name, a)
+    if dtype.is_complex:
+        raise TypeError(f"{name}: expected a real matrix, got {dtype.name}; linalg.eig takes both")
     n = t.shape[-1]
     shapes = (t.shape[:-1], t.shape[:-1], (*t.shape[:-2], n if vectors else 0, n))
     if not t.size:

@@ -90,3 +90,8 @@ def test_btrifact_and_btrisolve() -> None:
 def test_errors(call: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         call(np.eye(3))
+
+
+def test_eig_is_of_real_matrices() -> None:
+    with pytest.raises(TypeError, match=r"eig: expected a real matrix, got complex128; linal"):
+        fb.eig(np.eye(2) + 0j)

@@ -52,6 +52,14 @@ def check_bools(source: Source, bits: np.ndarray) -> np.ndarray:
     return bytes_.view(np.bool_)
 
 
+def check_named(name: str, tensors: Any) -> None:
+    """Raises TypeError for what is no dict with texts as keys."""
+    wrong = [k for k in tensors if not isinstance(k, str)] if isinstance(tensors, dict) else None
+    if wrong or wrong is None:
+        found = f"{wrong[0]!r} as a name" if wrong else type(tensors).__name__
+        raise TypeError(f"{name}: expected a dict of tensors by name, got {found}")
+
+
 def by_name(name: str) -> DType | None:
     """The dtype of that name, if Flambeau has it."""
     found = [d for d in dt.DTYPES if d.name == name]

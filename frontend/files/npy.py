@@ -16,7 +16,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
 from ..tensor import Tensor
-from .arrays import bits_of, check_bools, checked_shape, tensor_of, write_bits
+from .arrays import bits_of, check_bools, check_named, checked_shape, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
 Elements = tuple[np.ndarray, DType]  # bits, and what they are
@@ -69,7 +69,9 @@ def _open(file: Any, limit: int | None) -> dict[str, Elements]:
 
 
 def save_npz(file: Any, tensors: dict[str, Any], compress: bool = False) -> None:
-    """Writes tensors or arrays by name as .npz. NumPy savez, or savez_compressed."""
+    """Writes tensors or arrays by name as .npz. NumPy savez, or savez_compressed. Raises TypeError
+    for what is no dict with names."""
+    check_named("save_npz", tensors)
     kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with replacing(file) as out, zipfile.ZipFile(out, "w", kind) as archive:
         for name, x in tensors.items():

@@ -15,7 +15,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 
 from ..tensor import Tensor
-from .arrays import bits_of, by_name, check_bools, checked_shape, tensor_of, write_bits
+from .arrays import bits_of, by_name, check_bools, check_named, checked_shape, tensor_of, write_bits
 from .source import Source, open_source, refusing, replacing
 
 HEADER = 100_000_000  # bytes, as the format's own reader has it
@@ -72,6 +72,7 @@ def save_safetensors(file: Any, tensors: dict[str, Any], metadata: dict[str, str
 
     Raises TypeError for dtypes that the format lacks and for metadata that is no text.
     """
+    check_named("save_safetensors", tensors)
     header: dict[str, Any] = {}
     if metadata:
         for key, value in metadata.items():
@@ -97,7 +98,7 @@ def save_safetensors(file: Any, tensors: dict[str, Any], metadata: dict[str, str
 
 
 def _named_bits(name: str, x: Any) -> tuple[np.ndarray, DType]:
-    if not isinstance(name, str) or name == "__metadata__":
+    if name == "__metadata__":
         raise TypeError(f"save_safetensors: expected a name for each tensor, got {name!r}")
     bits, dtype = bits_of("save_safetensors", x)
     if dtype.name not in CODES:

@@ -16,8 +16,8 @@ from flambeau.compiler.codegen.placing import Placer
 from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.empty import drop_empty
-from flambeau.compiler.kernel import Kernel, Program
-from flambeau.compiler.launch import GpuProgram
+from flambeau.compiler.kernel import Extern, Kernel, Program
+from flambeau.compiler.launch import GpuProgram, Host
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
 from flambeau.compiler.planes import memory_form, split_complex
@@ -163,10 +163,7 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     writer.inputs = len(params)
     homes, tail, alias = _homes(writer, request, roots, params, granted)
     made = writer.run(kernels, homes, tail, failing)
-    places = {(*n.arg, n.shape): i for i, n in enumerate(request.order)
-              if isinstance(n, Node) and n.op == "extern"}
-    for e in made.externs:
-        e.place = places.get((e.name, e.options, e.result[2]), -1)
+    _place(request, made.externs)
     program = Program(
         key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
         *_scalar_block(scalars), made.arena_bytes, made.entries,
@@ -183,6 +180,7 @@ def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
         check(request.roots, "as asked")
     roots, params, scalars = parametrise(request)
     roots = own_homes(graph_passes(roots, times, GPU_PASSES))
+    params = [memory_form(p) for p in params]
     start = time.perf_counter()
     kernels = fuse.fuse([r for r in roots if r.size])
     times.append(("fuse", time.perf_counter() - start))
@@ -192,6 +190,7 @@ def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
     writer = GpuAssembler(module, target, layout)
     homes, tail, alias = _homes(writer, request, roots, params, granted)
     steps = writer.run(kernels, homes, tail, failing)
+    _place(request, [s.extern for s in steps if isinstance(s, Host)])
     times.append(("generate", time.perf_counter() - start))
     program = GpuProgram(
         key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
@@ -201,6 +200,14 @@ def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
     ir = str(module)
     say("llvm", ir, 5)
     return program, ir
+
+
+def _place(request: Request, routines: list[Extern]) -> None:
+    """Notes which node of the request each host routine computes: an error's place."""
+    places = {(*n.arg, n.shape): i for i, n in enumerate(request.order)
+              if isinstance(n, Node) and n.op == "extern"}
+    for e in routines:
+        e.place = places.get((e.name, e.options, e.result[2]), -1)
 
 
 def _scalar_block(scalars: list[Node]) -> tuple[list[tuple[str, int]], int]:

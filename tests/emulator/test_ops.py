@@ -17,7 +17,10 @@ PART = (  # from each family a few, with few structures to compile
     "indexing.py::test_masks", "indexing.py::test_repeated_places_in_a_write",
     "indexing.py::test_writes_see_the_old_values", "movement.py::test_joins",
     "movement.py::test_unfold", "sorting.py::test_nan_sorts_last_and_ties_are_stable",
-    "random.py::test_draws_and_streams_are_independent")
+    "random.py::test_draws_and_streams_are_independent",
+    "complex.py::test_in_place_and_views_share_memory",
+    "complex.py::test_compiled_functions_and_state",
+    "custom_op.py::test_errors_of_the_body_say_where")
 
 
 def test_a_part_of_the_op_tests() -> None:

@@ -20,7 +20,8 @@ HOST_ONLY = {  # what a test asks of the host's memory or of its graphs alone
     "test_shared_numpy_memory": "shares the host's memory",
     "test_arrays": "shares the host's memory",
     "test_casts": "moves to the CPU and back",
-    "test_repr": "the text names the device"}
+    "test_repr": "the text names the device",
+    "test_numpy_python_and_pickle": "the text names the device"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -164,6 +164,7 @@ class Step:
     def _placed(self, *data: Any) -> tuple[Any, ...]:
         """Data where the model is: the host's goes to the model's GPU."""
         device = next((p.device for p in self.model.params()), HOST)
+        self.optimizer.follow()
         if device == HOST:
             return data
         return tuple(placed("fit", asarray(d), device) if not isinstance(d, Tensor)

@@ -18,7 +18,7 @@ from flambeau.compiler.node import Node
 from .. import realize as door
 from .. import tracing
 from ..autograd import settle
-from ..creation import tensor
+from ..creation import relocate, tensor
 from ..nn.module import Module
 from ..nn.parameters import value_of, zero
 from ..tensor import Tensor, enable_grad, result, write
@@ -167,9 +167,14 @@ class Optimizer:
             step = name == "step"
             own[name] = result(N.const(float64, 0) if step else N.const(p.dtype, 0, p.shape),
                                False, p.device)
-        elif own[name]._storage.device != p._storage.device:  # the parameter was moved
-            own[name] = own[name].to(p.device)
+        relocate(own[name]._storage, p._storage.device)
         return own[name]
+
+    def follow(self) -> None:
+        """Takes the state to where the parameters are now, after a model moved."""
+        for p in self._params():
+            for t in self.state.get(id(p), {}).values():
+                relocate(t._storage, p._storage.device)
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Updates every parameter that has a gradient. closure: computes the loss and gradients

@@ -10,12 +10,13 @@ DOCS := $(VENV)/stamp-docs
 FARM := build/typecheck/flambeau
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-cuda pytest lint bench docs clean
+.PHONY: help demo test test-cuda test-gpu pytest lint bench docs clean
 
 help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make test-cuda  the op tests on an emulated GPU (half an hour)"
+	@echo "make test-gpu  what needs an NVIDIA GPU; says why where there is none"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make bench  training speed of the six benchmark nets"
 	@echo "make docs   docs/flags.md, ops.md and torch7.md from the sources"
@@ -31,6 +32,11 @@ pytest: $(TEST)
 
 test-cuda: $(TEST)
 	FLAMBEAU_TEST_DEVICE=cuda-emulated $(BIN)/python -m pytest tests/ops $(ARGS)
+
+test-gpu: $(TEST)
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
+	if $(BIN)/python -c "import flambeau as fb; raise SystemExit(not fb.cuda.is_available())"; \
+	then FLAMBEAU_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/ops; fi
 
 lint: $(TEST) $(FARM)
 	$(BIN)/python -m ruff check .

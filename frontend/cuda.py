@@ -87,17 +87,13 @@ class Properties:
     multi_processor_count: int
 
 
-_MULTIPROCESSORS = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
-
-
 def get_device_properties(device: Any = None) -> Properties:
     """Name, compute capability, memory and processors (Torch7 getDeviceProperties)."""
     index = _index("get_device_properties", device)
     driver = drivers.current()
     found = driver.Device(index)
     major, minor = found.compute_capability()
-    attributes = getattr(driver, "device_attribute", None)
-    count = getattr(attributes, "MULTIPROCESSOR_COUNT", _MULTIPROCESSORS)
+    count = driver.device_attribute.MULTIPROCESSOR_COUNT
     return Properties(found.name(), major, minor, int(found.total_memory()),
                       int(found.get_attribute(count)))
 

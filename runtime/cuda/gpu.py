@@ -36,12 +36,15 @@ class Gpu:
     def target(self) -> Target:
         """Its processor. Raises RuntimeError for compute capabilities before 7.5."""
         if self._target is None:
-            major, minor = drivers.current().Device(self.index).compute_capability()
+            driver = drivers.current()
+            device = driver.Device(self.index)
+            major, minor = device.compute_capability()
             sm = 10 * major + minor
             if sm < KNOWN[0]:
                 raise RuntimeError(f"cuda: expected compute capability 7.5 or later, got {major}."
                                    f"{minor} ({self.name})")
-            self._target = nvptx(max(k for k in KNOWN if k <= sm))
+            count = device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
+            self._target = nvptx(max(k for k in KNOWN if k <= sm), int(count))
         return self._target
 
     def allocate(self, nbytes: int) -> DeviceBuffer:

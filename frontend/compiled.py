@@ -105,7 +105,8 @@ class Compiled:
         variant = self.variant(args, kwargs)
         found = variant.run(values)
         if not kwargs:
-            self.quick = variant.entry.call if variant.entry is not None else None
+            short = variant.entry is not None and variant.plan is None
+            self.quick = variant.entry.call if short else None
         return found
 
     def _on_nests(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -129,12 +130,15 @@ class Compiled:
         if found is None or found.moved:
             start = time.perf_counter()
             traced = Traced(self.name, fn or self.fn, args, kwargs)
-            found = postponing.variant(traced, self.name, self.turns) if self.postpones else None
-            if found is None:
-                found = Variant(traced, traced.asked(), self.name, self.turns)
+            found = Variant(traced, traced.asked(), self.name, self.turns)
+            found.give_draws_back()
+            found.plan = postponing.plan(traced) if self.postpones else None
+            traced.forget()
             found.seconds = time.perf_counter() - start
             found.reason = self._reason(key)
             self.variants[key] = found
+        elif found.plan is not None and self.last is found:  # twice in a row: it is worth while
+            found = self.variants[key] = found.plan.carried_out(found, values)
         self.last = found
         return found
 

@@ -7,15 +7,16 @@ undone: the state's new value is an expression over its old memory and the few s
 update is made of, as any lazy tensor's is. The next call computes it in the same pass that reads
 it. Whoever else asks for the state has the expression computed, like any other.
 
-Two programs do this. The first finds the state computed and leaves the update undone. The steady
-one makes up for the last call's update and leaves its own undone; it runs on one memory again and
-again.
+Two programs do this, once a call has been made twice in a row. The first finds the state computed
+and leaves the update undone. The steady one makes up for the last call's update and leaves its own
+undone; it runs on one memory again and again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flambeau.compiler import node as nd
@@ -26,7 +27,7 @@ from flambeau.runtime import execute
 
 from . import realize as door
 from .storage import Storage
-from .variant import Asked, Held, Part, Traced, Turns, Variant, still_held
+from .variant import Asked, Held, Part, Traced, Variant, still_held
 
 LEAST = 256 << 10  # bytes of a state; smaller ones stay in the inner caches
 SMALL = 16  # what an update is made of is so many times smaller than the state
@@ -99,12 +100,39 @@ class Postponing(Variant):
             return self.first.run(values)
 
 
-def variant(traced: Traced, name: str, turns: Turns) -> Variant | None:
-    """A traced function with its updates postponed; None where that would not pay."""
+@dataclass
+class Plan:
+    """The two questions of a function whose updates can wait, without any data."""
+
+    traced: Traced
+    first: Asked
+    steady: Asked
+    storages: list[Storage]
+    templates: list[Node]
+    parts: int
+
+    def carried_out(self, plain: Variant, values: tuple[Any, ...]) -> Variant:
+        """The two programs in place of the plain one; the plain one where they would not do."""
+        plain.plan = None
+        self.traced.values = values
+        made = Variant(self.traced, self.steady, plain.name, plain.turns)
+        early = {p for done in made.executable.program.applied for p in done}
+        if not made.repeats or early.intersection(made.kept_places[len(self.storages):]):
+            return plain
+        before = Variant(self.traced, self.first, plain.name, plain.turns)
+        before.repeats = False
+        made.written = [*made.written, *self.storages]
+        made.reason = "the same call twice in a row"
+        before.waiting = made.waiting = Postponed(self.storages, self.templates, self.parts)
+        return Postponing(before, made)
+
+
+def plan(traced: Traced) -> Plan | None:
+    """How to postpone a traced function's updates; None where that would not pay."""
     candidates = {s: traced.seen[s] for s in traced.fresh if _big(s, traced.seen[s])}
     if not candidates or traced.given_back or not _thin(traced):
         return None
-    asked = _simplified(traced.asked())
+    asked = _simplified(_without_data(traced.asked()))
     order = toposort([*asked.results, *(root for _, root, _ in asked.states)])
     read = _read_by_vectors(order)
     parts: dict[Node, int] = {}
@@ -114,22 +142,11 @@ def variant(traced: Traced, name: str, turns: Turns) -> Variant | None:
             waiting.append((s, root, old))
     if not waiting or len(parts) > PARTS:
         return None
-    first, steady, kept = _programs(asked, waiting, list(parts))
-    made = Variant(traced, steady, name, turns)
-    early = {p for done in made.executable.program.applied for p in done}
-    if not made.repeats or early.intersection(made.kept_places[len(waiting):]):
-        return None
-    before = Variant(traced, first, name, turns)
-    before.repeats = False
-    for v in (before, made):
-        v.waiting = kept
-    made.written = [*made.written, *kept.storages]
-    return Postponing(before, made)
+    return _planned(traced, asked, waiting, list(parts))
 
 
-def _programs(asked: Asked, waiting: list[tuple[Storage, Node, Node]], parts: list[Node]
-              ) -> tuple[Asked, Asked, Postponed]:
-    """The two questions, and what waits between them."""
+def _planned(traced: Traced, asked: Asked, waiting: list[tuple[Storage, Node, Node]],
+             parts: list[Node]) -> Plan:
     storages, olds = [s for s, *_ in waiting], [old for *_, old in waiting]
     others = [state for state in asked.states if state[0] not in storages]
     names = [nd.node("param", n.dtype, n.shape, (), ("waits", i))
@@ -150,7 +167,17 @@ def _programs(asked: Asked, waiting: list[tuple[Storage, Node, Node]], parts: li
         [(s, root, old) for (s, _, old), root in zip(others, after([r for _, r, _ in others]))],
         {**asked.owner, **{old: Part(k) for k, old in enumerate(olds)}},
         [*zip(now, olds), *zip(after(parts), held[len(olds):])])
-    return first, steady, Postponed(storages, templates, len(parts))
+    return Plan(traced, first, steady, storages, templates, len(parts))
+
+
+def _without_data(asked: Asked) -> Asked:
+    """The same over leaves that hold no memory of states."""
+    bare = {leaf: nd.buffer(leaf.dtype, leaf.shape, None) for leaf in asked.owner}
+    roots = nd.substitute([*asked.results, *(root for _, root, _ in asked.states)], bare)
+    count = len(asked.results)
+    return Asked(roots[:count],
+                 [(s, root, bare[old]) for (s, _, old), root in zip(asked.states, roots[count:])],
+                 {bare[leaf]: source for leaf, source in asked.owner.items()})
 
 
 def over(templates: list[Node], leaves: Sequence[Node]) -> list[Node]:

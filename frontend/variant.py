@@ -158,6 +158,10 @@ class Traced:
                 _drop_gradients(trace)
         self.seen = trace.seen
 
+    def forget(self) -> None:
+        """Drops graph and values, which hold the first call's data; what a program needs stays."""
+        self.wanted, self.fresh, self.seen, self.values = [], {}, {}, ()
+
     def _stand_ins(self, values: tuple[Any, ...]) -> list[Any]:
         made: list[Any] = []
         for i, v in enumerate(values):
@@ -200,7 +204,8 @@ class Asked:
 class Variant(Inspected):
     """A program for one signature, and where its leaves come from."""
 
-    waiting: Any = None  # of updates that this program postpones or makes up for: postponing.py
+    waiting: Any = None  # updates that this program postpones or makes up for: postponing.py
+    plan: Any = None  # how to postpone them, until that is done
 
     def __init__(self, traced: Traced, asked: Asked, name: str, turns: Turns | None = None) -> None:
         self.name, self.spec, self.given_back = name, traced.spec, traced.given_back
@@ -255,8 +260,11 @@ class Variant(Inspected):
         self.block_address = ctypes.addressof(self.block)
         self.held: list[Held] = []
         self.arena_buffer: Any = None
+
+    def give_draws_back(self) -> None:
+        """Tracing took random draws and used none."""
         for draw in reversed([s for s in self.scalars if isinstance(s, Draw)]):
-            draw.generator.draws = min(draw.generator.draws, int(draw.value) - 1)  # none was used
+            draw.generator.draws = min(draw.generator.draws, int(draw.value) - 1)
 
     def run(self, values: tuple[Any, ...]) -> Any:
         """Calls the program on concrete arguments."""

@@ -178,3 +178,15 @@ def test_no_memory_grows() -> None:
     for i in range(200):
         step(*batch(i % 4))
     assert memory.memory()["current"] <= before + 8192
+
+
+def test_a_last_batch_of_one_example_is_no_reason_to_wait() -> None:
+    _, step = made()
+    x = fb.tensor(np.random.default_rng(0).normal(size=(7, SIZES[0])).astype(np.float32))
+    y = fb.tensor([0, 1, 2, 3, 4, 0, 1])
+    whole, rest = (x[:6].clone().realize(), y[:6].clone().realize()), batch(0)
+    for _ in range(4):
+        step(*whole)
+        step(*rest)
+    programs = step.compiled.variants.values()
+    assert len(programs) == 2 and not any(isinstance(v, Postponing) for v in programs)

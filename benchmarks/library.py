@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The library's functions and NumPy's at n = 10^6: `python benchmarks/library.py [--only order]`.
+"""The library's functions and NumPy's: `python benchmarks/library.py [--only order]`.
 
 Turns alternate between the two, so that a busy machine hurts both alike, and each side's best turn
 counts. Results are computed, operands are there. A section is a function that gives rows.
@@ -77,7 +77,39 @@ def order() -> Iterator[Case]:
     yield Case("diff", lambda: fb.diff(v).realize(), lambda: np.diff(x))
 
 
-SECTIONS: dict[str, Callable[[], Iterator[Case]]] = {"order": order}
+def linalg() -> Iterator[Case]:
+    """Factorisations and systems, n = 10, 100, 500; batches of small ones; a chain by einsum."""
+    rng = np.random.default_rng(0)
+    ours, theirs = fb.linalg, np.linalg
+    for n in (10, 100, 500):
+        a = rng.standard_normal((n, n)) + n * np.eye(n)
+        p, b = a @ a.T, rng.standard_normal((n, 4))
+        t, s, x = (fb.tensor(v).realize() for v in (a, p, b))
+        yield Case(f"solve {n}", lambda t=t, x=x: ours.solve(t, x).realize(),
+                   lambda a=a, b=b: theirs.solve(a, b))
+        yield Case(f"inv {n}", lambda t=t: ours.inv(t).realize(), lambda a=a: theirs.inv(a))
+        yield Case(f"cholesky {n}", lambda s=s: ours.cholesky(s).realize(),
+                   lambda p=p: theirs.cholesky(p))
+        yield Case(f"qr {n}", lambda t=t: fb.compute(*ours.qr(t)), lambda a=a: theirs.qr(a))
+        yield Case(f"eigh {n}", lambda s=s: fb.compute(*ours.eigh(s)), lambda p=p: theirs.eigh(p))
+        yield Case(f"svd {n}", lambda t=t: fb.compute(*ours.svd(t)), lambda a=a: theirs.svd(a))
+    for count, n in ((10000, 3), (1000, 10)):
+        a = rng.standard_normal((count, n, n)) + n * np.eye(n)
+        b = rng.standard_normal((count, n, 1))
+        t, x = fb.tensor(a).realize(), fb.tensor(b).realize()
+        yield Case(f"solve {count} of {n}", lambda t=t, x=x: ours.solve(t, x).realize(),
+                   lambda a=a, b=b: theirs.solve(a, b))
+        yield Case(f"inv {count} of {n}", lambda t=t: ours.inv(t).realize(),
+                   lambda a=a: theirs.inv(a))
+        yield Case(f"det {count} of {n}", lambda t=t: ours.det(t).realize(),
+                   lambda a=a: theirs.det(a))
+    arrays = [rng.standard_normal(v) for v in ((200, 300), (300, 20), (20, 400), (400, 10))]
+    chain = [fb.tensor(v).realize() for v in arrays]
+    yield Case("einsum chain", lambda: fb.einsum("ab,bc,cd,de->ae", *chain).realize(),
+               lambda: np.einsum("ab,bc,cd,de->ae", *arrays, optimize=True))
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Case]]] = {"linalg": linalg, "order": order}
 
 
 def main() -> None:

@@ -98,7 +98,10 @@ def _gpu_body_passes(roots: list[Node]) -> list[Node]:
 def graph_passes(roots: list[Node], times: list[tuple[str, float]] | None = None,
                  passes: list[Pass] | None = None) -> list[Node]:
     """Runs the graph passes (PASSES unless given), with checks and dumps between them."""
-    skip = set(config.skip.split(",")) if config.skip else set()
+    skip = {name.strip() for name in config.skip.split(",")} - {""}
+    if unknown := skip - {name for name, _ in PASSES}:
+        raise ValueError(f"FLAMBEAU_SKIP: expected names of passes ({', '.join(dict(PASSES))}), "
+                         f"got {', '.join(sorted(unknown))}")
     for name, step in passes or PASSES:
         if name in skip:
             continue

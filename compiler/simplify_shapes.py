@@ -497,9 +497,10 @@ def reduce_of_view(n: Node) -> Node | None:
 
 
 def scale_after_sum(n: Node) -> Node | None:
-    """sum(-x) -> -sum(x), sum(x * c) -> sum(x) * c, sum(x / c) -> sum(x) / c for one number c.
+    """sum(-x) -> -sum(x), sum(x * c) -> sum(x) * c, sum(x / c) -> sum(x) / c for a constant c.
 
-    Not for 16-bit floats, whose sums would overflow, nor for constants that are not finite.
+    Not for 16-bit floats, whose sums would overflow, nor for a c that is 0, not finite, or known
+    only at run time, when it may be either: 1 / 0 - 2 / 0 is NaN, and (1 - 2) / 0 is not.
     """
     x = n.src[0]
     if n.dtype.kind == "b" or (n.dtype.is_float and n.dtype.itemsize == 2):
@@ -512,7 +513,7 @@ def scale_after_sum(n: Node) -> Node | None:
         if c is None and x.op == "mul":
             a, b = b, a
             c = _one_number(b, n.shape)
-        if c is not None and not (x.op == "div" and N.is_const(c, 0)):
+        if c is not None:
             return elementwise(x.op, reduce_("sum", a, n.arg), c)
     return None
 
@@ -521,7 +522,7 @@ def _one_number(c: Node, shape: Shape) -> Node | None:
     if c.op != "expand" or c.src[0].size != 1:
         return None
     value = constant(c)
-    if value is not None and not math.isfinite(value):
+    if not value or not math.isfinite(value):
         return None
     return N.expand(c.src[0], shape)
 

@@ -17,6 +17,7 @@ import importlib
 import itertools
 import os
 import platform
+import subprocess
 import sys
 import threading
 import time
@@ -364,6 +365,8 @@ def _host_target(cpu: str, vector_bytes: int) -> Target:
     binding = _llvm().binding
     triple = binding.get_process_triple()
     features = "" if cpu else _host_features()
+    if cpu and cpu != binding.get_host_cpu_name():
+        _check_processor(triple, cpu)
     cpu = cpu or binding.get_host_cpu_name()
     layout = str(_machine(triple, cpu, features).target_data)
     plain = Target("cpu", triple, layout, cpu, features)
@@ -373,6 +376,27 @@ def _host_target(cpu: str, vector_bytes: int) -> Target:
     l1, l2, l3 = _cache_sizes()
     return Target("cpu", triple, layout, cpu, features, vector_bytes=width,
                   registers=32 if many else 16, fma=fused, l1=l1, l2=l2, l3=l3)
+
+
+_TRIAL = """
+import sys
+import llvmlite.binding as b
+b.initialize_native_target()
+b.initialize_native_asmprinter()
+machine = b.Target.from_triple(sys.argv[1]).create_target_machine(cpu=sys.argv[2])
+machine.emit_object(b.parse_assembly("define void @f() { ret void }"))
+"""
+
+
+def _check_processor(triple: str, cpu: str) -> None:
+    """Raises ValueError for a processor that LLVM does not know or that has no 64 bits: there LLVM
+    would end the process, so another one tries."""
+    trial = subprocess.run([sys.executable, "-c", _TRIAL, triple, cpu], capture_output=True,
+                           text=True, check=False)
+    if trial.returncode or "not a recognized processor" in trial.stderr:
+        raise ValueError(f"FLAMBEAU_CPU: expected a 64-bit processor by LLVM's name, such as "
+                         f"{_llvm().binding.get_host_cpu_name()} (`clang --print-supported-cpus` "
+                         f"and `llc -mcpu=help` list them), got {cpu!r}")
 
 
 def _host_features() -> str:

@@ -228,7 +228,9 @@ SHAPES: list[Case] = [
     ("sum of neg", lambda v: reduce_("sum", neg(v.f), (1,)), "neg(sum(f, (1,)))"),
     ("sum of constant times", lambda v: reduce_("sum", mul(v.f, 3), (1,)), "mul(sum(f, (1,)), 3)"),
     ("sum of scalar times", lambda v: reduce_("sum", mul(v.t, v.p), (1,)),
-     "mul(sum(p, (1,)), expand(reshape(s, 1x1), 3x1))"),
+     "sum(mul(expand(reshape(s, 1x1), 3x4), p), (1,))"),  # it may be 0 or infinite
+    ("sum of 0 times", lambda v: reduce_("sum", div(v.f, like(v.f, 0)), (1,)),
+     "sum(div(f, 0), (1,))"),
     ("sum over", lambda v: reduce_("sum", div(v.f, like(v.f, 3)), (1,)), "div(sum(f, (1,)), 3)"),
     ("sum of permute", lambda v: reduce_("sum", N.permute(v.f, (1, 0)), (0,)),
      "reshape(sum(f, (1,)), 1x3)"),

@@ -127,3 +127,17 @@ def test_a_flag_that_is_no_number(monkeypatch):
     monkeypatch.setenv("FLAMBEAU_DEBUG", "abc")
     with pytest.raises(ValueError, match="FLAMBEAU_DEBUG: expected a number, got 'abc'"):
         Config()
+
+
+def test_a_processor_and_a_pass_that_are_none():
+    from flambeau.compiler.config import override
+    from flambeau.runtime import jit
+
+    for name in ("nonsense", "athlon"):  # LLVM would end the process; athlon has no 64 bits
+        with override(cpu=name), pytest.raises(ValueError, match=re.escape(
+                "FLAMBEAU_CPU: expected a 64-bit processor by LLVM's name, such as ") + ".*got "
+                f"'{name}'"):
+            jit.host_target()
+    text = r"FLAMBEAU_SKIP: expected names of passes \(.*turn_products.*\), got typo"
+    with override(skip="simplify, typo"), pytest.raises(ValueError, match=text):
+        (fb.ones(3).sin() * 1.25 - fb.full((3,), 0.3)).numpy()

@@ -170,3 +170,14 @@ def test_out_and_keywords():
     assert fb.tensor(a).sum(dim=1, out=out) is out
     check(out, a.sum(1))
     check(fb.sum(fb.tensor(a), dims=(0, 1)), a.sum())
+
+
+def test_a_sum_of_quotients_by_a_number_that_turns_out_to_be_0():
+    """1 / 0 - 2 / 0 is NaN; (1 - 2) / 0, which a rule once made of it, is not. So is 2 inf - inf."""
+    over = fb.compile(lambda x, s: (x / s).sum())
+    times = fb.compile(lambda x, s: (x * s).sum())
+    for x in ([1.0, -2.0], [1.0, 0.0]):
+        assert np.isnan(over(fb.tensor(x), 0.0).item())
+        assert over(fb.tensor(x), 2.0).item() == sum(x) / 2
+        assert np.isnan(times(fb.tensor(x), float("inf")).item())
+    assert over(fb.tensor([1.0, 2.0]), 0.0).item() == np.inf

@@ -20,7 +20,7 @@ from flambeau.compiler.kernel import Extern, Kernel, Program
 from flambeau.compiler.launch import GpuProgram, Host
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
-from flambeau.compiler.planes import memory_form, split_complex
+from flambeau.compiler.planes import memory_form, routine, split_complex
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
@@ -207,7 +207,7 @@ def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
 
 def _place(request: Request, routines: list[Extern]) -> None:
     """Notes which node of the request each host routine computes: an error's place."""
-    places = {(*n.arg, n.shape): i for i, n in enumerate(request.order)
+    places = {routine(n): i for i, n in enumerate(request.order)
               if isinstance(n, Node) and n.op == "extern"}
     for e in routines:
         e.place = places.get((e.name, e.options, e.result[2]), -1)

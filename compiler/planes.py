@@ -287,12 +287,18 @@ def _conv(n: Node, src: list[Value]) -> Value:
 
 
 def _extern(n: Node, src: list[Value]) -> Value:
-    """The routine "packed" gives complex arrays to the routine that was meant."""
-    flags = tuple(isinstance(s, Planes) for s in src)
-    arg = ("packed", (*n.arg, flags))
-    shape = (*n.shape, 2) if n.dtype.is_complex else n.shape
-    found = N.node("extern", n.dtype.real, shape, tuple(map(joined, src)), arg)
+    name, options, shape = routine(n)
+    found = N.node("extern", n.dtype.real, shape, tuple(map(joined, src)), (name, options))
     return of_memory(found) if n.dtype.is_complex else found
+
+
+def routine(n: Node) -> tuple[str, object, N.Shape]:
+    """Name, options and result's shape of the routine that runs for an extern: where numbers are
+    complex it is "packed", which gives complex arrays to the one that was meant."""
+    flags = tuple(s.dtype.is_complex for s in n.src)
+    if not n.dtype.is_complex and not any(flags):
+        return (*n.arg, n.shape)
+    return "packed", (*n.arg, flags), (*n.shape, 2) if n.dtype.is_complex else n.shape
 
 
 def _loop(n: Node, src: list[Value]) -> Value:

@@ -320,6 +320,12 @@ def test_errors(call, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_a_host_routine_that_fails_names_the_users_line() -> None:
+    singular = fb.linalg.inv(fb.zeros(2, 2, dtype=fb.complex128))
+    with pytest.raises(fb.linalg.LinAlgError, match=r"recorded at .*test_complex\.py:\d+"):
+        singular.numpy()
+
+
 def test_value_errors() -> None:
     with pytest.raises(ValueError, match=r"^view_as_complex: expected a last axis of 2, got shape"):
         fb.view_as_complex(fb.ones(3))

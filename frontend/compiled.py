@@ -105,8 +105,8 @@ class Compiled:
         variant = self.variant(args, kwargs)
         found = variant.run(values)
         if not kwargs:
-            short = variant.entry is not None and variant.plan is None
-            self.quick = variant.entry.call if short else None
+            entry = variant.entry if variant.plan is None else None
+            self.quick = entry.call if entry is not None else None
         return found
 
     def _on_nests(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

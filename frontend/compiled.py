@@ -102,7 +102,8 @@ class Compiled:
             args = tuple(map(_from_array, args))
             kwargs = {k: _from_array(v) for k, v in kwargs.items()}
             values = (*args, *kwargs.values())
-        variant = self.variant(args, kwargs)
+        with self.turns:  # several threads may meet the first call, or the second
+            variant = self.variant(args, kwargs)
         found = variant.run(values)
         if not kwargs:
             entry = variant.entry if variant.plan is None else None

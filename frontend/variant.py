@@ -212,7 +212,7 @@ class Variant(Inspected):
         self.places, self.numbers, self.device = traced.places, traced.numbers, traced.device
         self._plan(asked, traced.values)
         # calls that change something take turns; others that meet go the long way
-        self.changes = bool(self.written or self.given_back)
+        self.changes = bool(self.written or self.given_back or asked.kept)
         self.turns = turns if turns is not None and self.changes else Turns()
         self.seconds = 0.0  # what tracing and compiling took
 

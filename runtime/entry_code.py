@@ -159,7 +159,9 @@ def _settle() -> str:
     return f"""
 define internal i32 @settle(ptr %r, ptr %args) {{
 entry:
-{word("renew", "r", 18)}{word("look", "r", 19)}{word("numbers", "r", 20)}
+{word("inside", "r", 17)}{word("renew", "r", 18)}{word("look", "r", 19)}
+{word("numbers", "r", 20)}
+  %before = load i64, ptr %inside
   %counts = icmp ne ptr %numbers, null
   br i1 %counts, label %first, label %head
 first:
@@ -170,6 +172,10 @@ number:
   br i1 %numbered, label %head, label %bad
 head:
   %tries = phi i64 [ 0, %entry ], [ 0, %number ], [ %up, %again ]
+  %threads = load i64, ptr %inside  ; a Python function may have let another one in
+  %alone = icmp eq i64 %threads, %before
+  br i1 %alone, label %fitting, label %away
+fitting:
   %fits = call i1 @fits(ptr %r, ptr %args)
   br i1 %fits, label %watch, label %away
 watch:

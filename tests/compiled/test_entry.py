@@ -201,6 +201,26 @@ def test_threads_share_a_compiled_step(way: str) -> None:
     np.testing.assert_array_equal(state.numpy(), np.full(1000, 3 + 200 * 6, np.float32))
 
 
+def test_a_call_steps_aside_when_another_came_in_while_it_asked(
+        way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The other one put its own addresses in the table, and each handed out the other's results.
+    f = settled(fb.compile(lambda x: (x + 1, x * 2)), data(3))
+    variant, plain = next(iter(f.variants.values())), quick._renew
+    if variant.entry is None:
+        pytest.skip("no entry")
+
+    def renew(variant: Any, k: int) -> None:
+        plain(variant, k)
+        variant.turns.enter()
+    x = data(3)
+    held = [f(x) for _ in range(3)]
+    monkeypatch.setattr(quick, "_renew", renew)
+    assert variant.entry.call(x) is NotImplemented and held
+    variant.turns.leave()
+    monkeypatch.setattr(quick, "_renew", plain)
+    assert variant.entry.call(x) is not NotImplemented
+
+
 def test_it_goes_when_nobody_uses_it(way: str) -> None:
     f = settled(fb.compile(lambda x: x + 1), data(3))
     gone = weakref.ref(next(iter(f.variants.values())))

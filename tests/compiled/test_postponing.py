@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
 from typing import Any
 
 import flambeau as fb
@@ -190,3 +192,37 @@ def test_a_last_batch_of_one_example_is_no_reason_to_wait() -> None:
         step(*rest)
     programs = step.compiled.variants.values()
     assert len(programs) == 2 and not any(isinstance(v, Postponing) for v in programs)
+
+
+def test_threads_that_meet_the_first_calls_lose_no_update() -> None:
+    # Both programs take the function's own turns, and only one thread traces at a time.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(8):
+            met_by_threads()
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def met_by_threads() -> None:
+    w, x = fb.zeros(300, 260), fb.ones(1, 300)
+
+    @fb.compile
+    def step(x: fb.Tensor) -> fb.Tensor:
+        y = x @ w
+        w.add_(x.reshape(300, 1) @ (y * 0 + 1))
+        return y.sum()
+
+    def work() -> None:
+        for _ in range(3):
+            step(x)
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert (w.numpy() == 9).all()
+    both = next(iter(step.variants.values()))
+    assert isinstance(both, Postponing)
+    assert both.turns is both.first.turns is step.turns

@@ -95,7 +95,7 @@ class Postponing(Variant):
 
     def run(self, values: tuple[Any, ...]) -> Any:
         with self.turns:
-            if self.waiting.stand():
+            if self.waiting.stand() and not self.given(values):
                 return super().run(values)
             return self.first.run(values)
 

@@ -270,6 +270,8 @@ class Variant(Inspected):
         """Calls the program on concrete arguments."""
         if self.changes:
             with self.turns:
+                if self.given(values):
+                    self._unbind()
                 return self._again(values) if self.bound and self._still_bound() else (
                     self._anew(values))
         if self.bound and self.turns.enter():
@@ -279,6 +281,10 @@ class Variant(Inspected):
             finally:
                 self.turns.leave()
         return self._anew(values)
+
+    def given(self, values: tuple[Any, ...]) -> bool:
+        """Is a state that it writes among the arguments? It would be read too late."""
+        return any(isinstance(v, Tensor) and v._storage in self.written for v in values)
 
     def _anew(self, values: tuple[Any, ...]) -> Any:
         """The long way: looks at everything."""

@@ -22,7 +22,7 @@ def source(layout: Layout, data: int) -> str:
     """
     return "\n".join((
         _DECLARATIONS, looks.number(), looks.argument(layout), looks.state(layout),
-        looks.free(layout), looks.fits(), looks.moved(), _CALLS, _place(),
+        looks.free(layout), looks.given(layout), looks.fits(), looks.moved(), _CALLS, _place(),
         _settle(), _bump(layout), _kept(), _finish(), _run(), _call(data)))
 
 

@@ -226,6 +226,36 @@ no:
 }}"""
 
 
+def given(o: Layout) -> str:
+    """Is a storage that will be overwritten among the arguments too? It would be read too late."""
+    body = f"""  %a.at = shl i64 %each.i, 2
+  %a = getelementptr i64, ptr %arguments, i64 %a.at
+  %kind = load i64, ptr %a
+  %tensor = icmp eq i64 %kind, 0
+  br i1 %tensor, label %look, label %each.next
+look:
+  %x.at = getelementptr ptr, ptr %args, i64 %each.i
+  %x = load ptr, ptr %x.at
+{slot("its", "x", o.storage)}
+  %same = icmp eq ptr %its, %storage
+  br i1 %same, label %yes, label %each.next
+"""
+    return f"""
+define internal i1 @given(ptr %s, ptr %args, ptr %arguments, i64 %count) {{
+entry:
+  %storage = load ptr, ptr %s
+{word("limit", "s", 2, "i64")}
+  %written = icmp ne i64 %limit, 0
+  br i1 %written, label %each.before, label %no
+each.before:
+{each("each", "count", "no", body)}
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}}"""
+
+
 def fits() -> str:
     """Are the arguments and the state as the program expects? Puts the addresses in the table."""
     argument = """  %a.at = shl i64 %arg.i, 2
@@ -238,7 +268,10 @@ def fits() -> str:
     state = """  %s.at = mul i64 %state.i, 3
   %s = getelementptr i64, ptr %list, i64 %s.at
   %holds = call i1 @state(ptr %s, ptr %constants)
-  br i1 %holds, label %state.next, label %no
+  br i1 %holds, label %apart, label %no
+apart:
+  %given = call i1 @given(ptr %s, ptr %args, ptr %arguments, i64 %count)
+  br i1 %given, label %no, label %state.next
 """
     return f"""
 define internal i1 @fits(ptr %r, ptr %args) {{

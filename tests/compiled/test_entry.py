@@ -129,6 +129,22 @@ def test_state_that_others_look_at_is_not_overwritten(way: str) -> None:
     np.testing.assert_array_equal(state.numpy(), np.full(6, 2, np.float32))
 
 
+def test_state_that_is_also_an_argument_is_read_before_it_is_written(way: str) -> None:
+    # The program wrote the state in place and read the same memory as its argument afterwards.
+    n = 1000
+    state, expected = fb.tensor(np.arange(n, dtype=np.float32)), np.arange(n, dtype=np.float32)
+
+    def turned(x: fb.Tensor) -> fb.Tensor:
+        state[...] = state * 0.5 + x.flip(0)
+        return x.sum()
+    f, ones = fb.compile(turned), fb.ones(n)
+    for x in (ones, ones, ones, state, state, ones, ones, state[:], state.detach()):
+        old = np.ones(n, np.float32) if x is ones else expected
+        assert abs(float(f(x)) - old.sum()) <= 1e-5 * old.sum()
+        expected = expected * np.float32(0.5) + old[::-1]
+    np.testing.assert_allclose(state.numpy(), expected, rtol=1e-5)
+
+
 def test_versions_rise(way: str) -> None:
     state = data(6)
     f = settled(fb.compile(lambda x: state.add_(x).sum()), fb.ones(6))

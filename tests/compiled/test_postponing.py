@@ -226,3 +226,19 @@ def met_by_threads() -> None:
     both = next(iter(step.variants.values()))
     assert isinstance(both, Postponing)
     assert both.turns is both.first.turns is step.turns
+
+
+def test_a_waiting_weight_as_an_argument_loses_no_update() -> None:
+    # Computing the argument put the weight in order after the steady program had found it waiting.
+    w, x = fb.zeros(300, 260), fb.ones(1, 300)
+
+    @fb.compile
+    def step(x: fb.Tensor, other: fb.Tensor) -> fb.Tensor:
+        y = x @ w
+        w.add_(x.reshape(300, 1) @ (y * 0 + 1))
+        return y.sum() + other.sum()
+    zeros = fb.zeros(300, 260)
+    for i in range(12):
+        found = float(step(x, w if i in (3, 7, 8) else zeros))
+        assert found == i * 300 * 260 * (2 if i in (3, 7, 8) else 1)
+    assert isinstance(step.last, Postponing) and (w.numpy() == 12).all()

@@ -247,19 +247,20 @@ def _finish() -> str:
 {word("storage", "kept", 1)}
   call void @bump(ptr %storage)
   call void @Py_IncRef(ptr %result)
-  store ptr %result, ptr %first
+  %mine = getelementptr ptr, ptr %taken, i64 %take.i
+  store ptr %result, ptr %mine
   br label %take.next
 """
-    hand = """  %item.kept = call ptr @kept(ptr %outputs, i64 %item.i)
-  %item.result = load ptr, ptr %item.kept
+    hand = """  %item.p = getelementptr ptr, ptr %taken, i64 %item.i
+  %item.result = load ptr, ptr %item.p
   %put = call i32 @PyTuple_SetItem(ptr %tuple, i64 %item.i, ptr %item.result)
   br label %item.next
 """
     return f"""
 define internal ptr @finish(ptr %r) {{
 entry:
-  %first = alloca ptr
 {word("scalars", "r", 3)}{word("outs", "r", 12, "i64")}{word("outputs", "r", 13)}
+  %taken = alloca ptr, i64 %outs  ; a new tuple may run finalizers, and they the program
 {word("written", "r", 14, "i64")}{word("storages", "r", 15)}{word("single", "r", 16, "i64")}
 {word("check", "r", 21)}
   %checks = icmp ne ptr %check, null
@@ -279,7 +280,7 @@ handing:
   %alone = icmp ne i64 %single, 0
   br i1 %alone, label %one, label %many
 one:
-  %only = load ptr, ptr %first
+  %only = load ptr, ptr %taken
   ret ptr %only
 many:
   %tuple = call ptr @PyTuple_New(i64 %outs)

@@ -237,6 +237,31 @@ def test_a_call_steps_aside_when_another_came_in_while_it_asked(
     assert variant.entry.call(x) is not NotImplemented
 
 
+def test_finalizers_that_call_the_function_while_its_results_are_handed_out() -> None:
+    # Making the tuple collected garbage, and the finalizer's results were handed out instead.
+    f = settled(fb.compile(lambda x: tuple(x * x[k:k + 1] for k in range(25))), fb.ones(25))
+    fives, ones, held = fb.full((25,), 5.).realize(), fb.ones(25).realize(), []
+
+    class Last:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            held.append([f(fives) for _ in range(3)])
+    f(ones)
+    f(ones)
+    before = gc.get_threshold()
+    gc.disable()
+    Last()
+    gc.set_threshold(1)
+    gc.enable()
+    found = f(ones)
+    gc.set_threshold(*before)
+    gc.collect()
+    assert held and all((t.numpy() == 1).all() for t in found)
+    assert all((t.numpy() == 25).all() for results in held for some in results for t in some)
+
+
 def test_it_goes_when_nobody_uses_it(way: str) -> None:
     f = settled(fb.compile(lambda x: x + 1), data(3))
     gone = weakref.ref(next(iter(f.variants.values())))

@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/stamp-run
 TEST := $(VENV)/stamp-test
 DOCS := $(VENV)/stamp-docs
+BENCH := $(VENV)/stamp-bench
 FARM := build/typecheck/flambeau
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-cuda test-gpu pytest lint bench docs clean
+.PHONY: help demo test test-cuda test-gpu pytest lint peers bench bench-quick docs clean
 
 help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
@@ -18,7 +19,9 @@ help:
 	@echo "make test-cuda  the op tests on an emulated GPU (half an hour)"
 	@echo "make test-gpu  what needs an NVIDIA GPU; says why where there is none"
 	@echo "make lint   ruff and mypy alone"
-	@echo "make bench  training speed of the six benchmark nets"
+	@echo "make peers  an environment under build/peers for each framework to compare with"
+	@echo "make bench  all benchmarks beside the peers; hours; report in benchmarks/results/latest"
+	@echo "make bench-quick  a few rows of each, in minutes"
 	@echo "make docs   docs/flags.md, ops.md and torch7.md from the sources"
 	@echo "make clean  delete what the others made"
 
@@ -42,12 +45,16 @@ lint: $(TEST) $(FARM)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy --config-file mypy.ini -p flambeau
 
-bench: $(RUN)
-	for net in mlp0 mlp1 mlp3 cnn32 cnn96 cnn256; do \
-	  for batch in 1 60; do \
-	    $(BIN)/python benchmarks/sgd.py --net $$net --batch $$batch --seconds 2 || exit 1; \
-	  done; \
-	done
+# pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) choose the index; a CPU build of PyTorch is
+# named by ARGS='--spec torch=torch==2.13.0+cpu' where the index has one.
+peers:
+	$(PYTHON) benchmarks/install.py $(ARGS)
+
+bench: $(BENCH)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+bench-quick: $(BENCH)
+	$(BIN)/python benchmarks/bench.py --quick $(ARGS)
 
 docs: $(RUN)
 	$(BIN)/python docs/generate.py
@@ -66,6 +73,10 @@ $(RUN): pyproject.toml | $(BIN)/python
 
 $(TEST): pyproject.toml | $(BIN)/python
 	$(PIP) -e '.[test]'
+	@touch $@ $(RUN)
+
+$(BENCH): pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[plot]'
 	@touch $@ $(RUN)
 
 # The rooms under their import names, for mypy: links, so that it sees new files without an install.

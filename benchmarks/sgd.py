@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-FRAMEWORKS = ("flambeau", "pytorch", "jax", "theano", "numpy")
+FRAMEWORKS = ("flambeau", "pytorch", "jax", "theano", "pytensor", "numpy")
 NETS = ("mlp0", "mlp1", "mlp3", "cnn32", "cnn96", "cnn256")
 CHECKED = 16  # the step whose loss is compared between frameworks
 BLOCK = 0.02  # seconds between looks at the clock

@@ -21,7 +21,8 @@ def version() -> str:
 def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable[[int], Any]:
     """A training step over batch i."""
     torch.set_num_threads(threads)
-    torch.set_num_interop_threads(1)
+    if torch.get_num_interop_threads() != 1:  # may be said once a process
+        torch.set_num_interop_threads(1)
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches]
     kinds: list[dict[str, bool]] = [{"foreach": True}, {"fused": True}]
     times = [_race(_step(_model(net, weights), data, kind)) for kind in kinds]

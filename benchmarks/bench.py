@@ -54,9 +54,9 @@ def main() -> None:
     missing = [f for f in args.frameworks if f not in pythons]
     print("frameworks:", ", ".join(pythons), "| missing:", ", ".join(missing) or "none", flush=True)
     machine = limits(args)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, crew(pythons) as workers:
         for suite in args.suites:
-            found = run_suite(suite, pythons, args, Path(scratch))
+            found = run_suite(suite, workers, args, Path(scratch))
             if found["rows"]:
                 found |= {"machine": machine, "missing": missing}
                 text = json.dumps(found, indent=1) + "\n"
@@ -192,7 +192,7 @@ def crew(pythons: dict[str, str]) -> Iterator[Workers]:
 
 # -- rows --------------------------------------------------------------------------------------
 
-def run_suite(suite: str, pythons: dict[str, str], args: argparse.Namespace, scratch: Path
+def run_suite(suite: str, workers: Workers, args: argparse.Namespace, scratch: Path
               ) -> dict[str, Any]:
     """Everything about one suite, ready for JSON."""
     module = suites.find(suite)
@@ -200,14 +200,12 @@ def run_suite(suite: str, pythons: dict[str, str], args: argparse.Namespace, scr
               and any(text in r.name for text in args.match)]
     chosen.sort(key=lambda r: r.threads)  # processes live as long as their number of threads
     done = []
-    with crew(pythons) as workers:
-        for row in chosen:
-            measured = probes if row.probe else timings
-            start = time.perf_counter()
-            found = measured(workers, suite, row, args, scratch)
-            done.append(found)
-            print(f"{suite}: {tables.line(found)} ({time.perf_counter() - start:.1f} s)",
-                  flush=True)
+    for row in chosen:
+        measured = probes if row.probe else timings
+        start = time.perf_counter()
+        found = measured(workers, suite, row, args, scratch)
+        done.append(found)
+        print(f"{suite}: {tables.line(found)} ({time.perf_counter() - start:.1f} s)", flush=True)
     return {"suite": suite, "title": module.TITLE, "about": module.ABOUT, "rounds": args.rounds,
             "seconds": args.seconds, "quick": args.quick, "date": time.strftime("%Y-%m-%d"),
             "rows": done}
@@ -290,7 +288,8 @@ def probes(workers: Workers, suite: str, row: Row, args: argparse.Namespace, scr
             return probe(workers, suite, row, framework, warm)
         with tempfile.TemporaryDirectory(dir=scratch) as empty:
             return probe(workers, suite, row, framework, Path(empty))
-    in_rounds(racing, found, 1 if row.how == "installed" else args.rounds, ask)
+    once = row.how == "installed" or args.quick  # a process a number takes its time
+    in_rounds(racing, found, 1 if once else args.rounds, ask)
     return described(row, {f: v for f, v in found.items() if "sits_out" not in v})
 
 

@@ -1,4 +1,7 @@
-"""Theano (Theano-PyMC): functions of trusted inputs, compiled with its C++ back end."""
+"""Theano (Theano-PyMC): functions of trusted inputs, compiled with its C++ back end.
+
+It sits out the recurrent nets: the C file of its scan does not compile with Python 3.11.
+"""
 
 from __future__ import annotations
 

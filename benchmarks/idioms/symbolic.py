@@ -31,29 +31,7 @@ def namespace(library: Any, shapes: bool, **more: Any) -> SimpleNamespace:
         return centred / T.sqrt((centred * centred).mean(1, keepdims=True)
                                 + np.float32(1e-5)) * weight + bias
 
-    def elman(x: Any, w: Any, u: Any, b: Any) -> Any:
-        def step(row: Any, h: Any, w: Any, u: Any, b: Any) -> Any:
-            return T.tanh(T.dot(row, w.T) + T.dot(h, u.T) + b)
-        zero = T.zeros((x.shape[1], u.shape[1]), "float32")
-        hs, _ = library.scan(step, sequences=x, outputs_info=zero, non_sequences=[w, u, b])
-        loss = (hs[-1] * hs[-1]).mean()
-        return [loss, *T.grad(loss, [w, u, b])]
-
-    def lstm(x: Any, w: Any, u: Any, b: Any) -> Any:
-        n = u.shape[1]
-
-        def step(row: Any, h: Any, c: Any, w: Any, u: Any, b: Any) -> Any:
-            gates = T.dot(row, w.T) + T.dot(h, u.T) + b
-            i, f, g, o = (gates[:, k * n:(k + 1) * n] for k in range(4))
-            c = T.sigmoid(f) * c + T.sigmoid(i) * T.tanh(g)
-            return T.sigmoid(o) * T.tanh(c), c
-        zero = T.zeros((x.shape[1], n), "float32")
-        (hs, _), _ = library.scan(step, sequences=x, outputs_info=[zero, zero],
-                                  non_sequences=[w, u, b])
-        loss = (hs[-1] * hs[-1]).mean()
-        return [loss, *T.grad(loss, [w, u, b])]
-
     return SimpleNamespace(
         shapes=shapes, exp=T.exp, tanh=T.tanh, sum=lambda a, axis=None: T.sum(a, axis),
         matmul=T.dot, transpose=lambda a: a.T, argmax=lambda a: T.argmax(a, 1),
-        cumsum=lambda a: T.cumsum(a, 1), layer_norm=layer_norm, elman=elman, lstm=lstm, **more)
+        cumsum=lambda a: T.cumsum(a, 1), layer_norm=layer_norm, **more)

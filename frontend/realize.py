@@ -42,6 +42,10 @@ class Waiting:
         """One more, at the end unless it is there."""
         self._refs[storage] = None
 
+    def discard(self, storage: Storage) -> None:
+        """This one does not wait any more, if it did."""
+        self._refs.pop(storage, None)
+
     def clear(self) -> None:
         """None waits any more."""
         self._refs.clear()

@@ -52,6 +52,9 @@ class Trace:
     def __exit__(self, *error: object) -> None:
         _active.pop()
         _close()
+        for s in self.own:  # they have no values outside
+            door.due.discard(s)
+            door.along.discard(s)
         _lock.release()
 
     def restore(self) -> dict[Storage, Node]:

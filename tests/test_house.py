@@ -152,6 +152,19 @@ def test_files_are_of_a_fair_size() -> None:
     report(broken)
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports test files by their bare names; packages are imported by whole ones."""
+    seen: dict[str, str] = {}
+    broken = []
+    for path in tracked():
+        alone = not (path.parent / "__init__.py").exists()
+        if path.name.startswith("test_") and path.suffix == ".py" and alone:
+            if path.name in seen:
+                broken.append(f"{place(path)}: the name of {seen[path.name]}")
+            seen[path.name] = place(path)
+    report(broken)
+
+
 def test_functions_are_short() -> None:
     broken = []
     for path in (p for room in ROOMS for p in (ROOT / room).rglob("*.py")):

@@ -179,3 +179,18 @@ def test_compiled_functions_call_each_other() -> None:
     inner = fb.compile(lambda x: x + 1)
     outer = fb.compile(lambda x: inner(x) * 2)
     assert outer(fb.ones(2)).tolist() == [4, 4]
+
+
+def test_what_a_failed_trace_recorded_is_asked_for_by_nobody() -> None:
+    criterion = fb.nn.MSECriterion()
+    kept = []
+
+    @fb.compile
+    def f(x: fb.Tensor) -> fb.Tensor:
+        kept.append(criterion.forward(x, x * 0))
+        criterion.backward(x, x * 0)
+        raise ZeroDivisionError("in the middle")
+
+    with pytest.raises(ZeroDivisionError):
+        f(fb.ones(3))
+    assert (fb.ones(3) + 1).tolist() == [2, 2, 2]  # asked for kept's value with it before

@@ -160,3 +160,37 @@ def test_random_numbers_are_new_in_every_step() -> None:
 def test_messages(run: object, kind: type, text: str) -> None:
     with pytest.raises(kind, match=text):
         run(fb.ones(4, 3))
+
+
+def test_a_scan_inside_a_scan_beside_other_temporaries() -> None:
+    """The inner loop's memory lies inside the outer one's, wherever that begins."""
+    rng = np.random.default_rng(0)
+    x, h, w = (rng.normal(size=s) for s in ((5, 4, 3), (3,), (3, 3)))
+
+    def run(xs: fb.Tensor, start: fb.Tensor, w: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+        lives_on = (w @ w).tanh() @ w
+
+        def inner(c: fb.Tensor, row: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+            c = (c @ w + row).tanh()
+            return c, c * 2
+
+        def outer(c: fb.Tensor, block: fb.Tensor) -> tuple[fb.Tensor, fb.Tensor]:
+            c, ys = fb.scan(inner, c, block)
+            c = c @ lives_on
+            return c, ys.sum(0) + c
+
+        c, ys = fb.scan(outer, start, xs)
+        return c @ lives_on, ys
+
+    lives_on, sums = np.tanh(w @ w) @ w, []
+    c = h
+    for block in x:
+        total = np.zeros(3)
+        for row in block:
+            c = np.tanh(c @ w + row)
+            total += 2 * c
+        c = c @ lives_on
+        sums.append(total + c)
+    last, ys = fb.compile(run)(fb.tensor(x), fb.tensor(h), fb.tensor(w))
+    np.testing.assert_allclose(last.numpy(), c @ lives_on, rtol=1e-9)
+    np.testing.assert_allclose(ys.numpy(), sums, rtol=1e-9)

@@ -123,6 +123,14 @@ def _known(n: Node) -> bool:
     return n.value is not None
 
 
+def _interned(n: Node, src: tuple[Node, ...]) -> Node:
+    """The node that all equal ones are: what was recorded may hold some that are `nd.fresh`."""
+    made = nd.node(n.op, n.dtype, n.shape, src, n.arg)
+    if made.where is None:
+        made.where = n.where
+    return made
+
+
 def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
     """The same graph over numbered parameters: (roots, params, scalars)."""
     done: dict[Node, Node] = {}
@@ -137,6 +145,8 @@ def parametrise(request: Request) -> tuple[list[Node], list[Node], list[Node]]:
             done[n] = done[held]
         elif n.op == "mark":
             done[n] = done[n.src[0]]
+        elif n.op == "scalar":
+            done[n] = n
         elif n not in done:
-            done[n] = nd.rebuild(n, tuple(done[s] for s in n.src))
+            done[n] = _interned(n, tuple([done[s] for s in n.src]))
     return [done[r] for r in request.roots], params, request.scalars

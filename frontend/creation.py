@@ -210,12 +210,12 @@ def number(name: str, value: Any, dtype: DType, shape: Shape = (), const: bool =
         z = complex(value)
         parts = (number(name, part, dtype.real, shape) for part in (z.real, z.imag))
         return N.elementwise("complex", *parts)
-    n = N.node("scalar", dtype, (), (), Scalar(value))
+    n = N.fresh("scalar", dtype, (), (), Scalar(value))  # which nobody else can have
     if not shape:
         return n
     ones = (1,) * len(shape)
-    n = N.node("reshape", dtype, ones, (n,))
-    return n if shape == ones else N.node("expand", dtype, shape, (n,))
+    n = N.fresh("reshape", dtype, ones, (n,), None)
+    return n if shape == ones else N.fresh("expand", dtype, shape, (n,), None)
 
 
 def constant(dtype: DType, value: Any, shape: Shape = ()) -> Node:

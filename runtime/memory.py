@@ -228,6 +228,14 @@ def _new_block(bin: _Bin, nbytes: int) -> int:
     return address
 
 
+def _private(nbytes: int) -> mmap.mmap:
+    """An anonymous map of this process alone: after a fork each side has its own, and only such
+    maps get huge pages."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, nbytes)
+    return mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def _map(capacity: int) -> tuple[Any, int]:
     """Fresh memory: what keeps it mapped, and an aligned address in it."""
     if capacity < BIG:
@@ -238,7 +246,7 @@ def _map(capacity: int) -> tuple[Any, int]:
     # store buffer; so each begins some odd number of lines further than the last.
     global _stagger
     _stagger = (_stagger + 13 * ALIGN) % 4096
-    region = mmap.mmap(-1, capacity + HUGE + 4096)
+    region = _private(capacity + HUGE + 4096)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without huge pages
             region.madvise(mmap.MADV_HUGEPAGE)

@@ -23,15 +23,17 @@ from flambeau.compiler import node as nd
 from flambeau.compiler.node import Node, toposort
 from flambeau.compiler.ops import ELEMENTWISE
 from flambeau.compiler.simplify import simplify
-from flambeau.runtime import execute
+from flambeau.runtime import execute, native
 
 from . import realize as door
+from .quick import seconds
 from .storage import Storage
 from .variant import Asked, Held, Part, Traced, Variant, still_held
 
 LEAST = 256 << 10  # bytes of a state; smaller ones stay in the inner caches
 SMALL = 16  # what an update is made of is so many times smaller than the state
 PARTS = 16  # and of so few values
+LONGEST = 3e-3  # seconds, by a careful estimate, that other Python threads may have to wait
 
 
 class Postponed:
@@ -61,7 +63,7 @@ class Postponed:
         for storage, value in zip(self.storages, values):
             storage.node = value
             storage.version += 1
-            door.postponed.add(storage)
+            door.postponed.add(storage, variant.turns)
         uses = [0] * len(fresh)
         number = {leaf: i for i, leaf in enumerate(fresh)}
         for n in toposort(values):
@@ -117,8 +119,10 @@ class Plan:
         self.traced.values = values
         made = Variant(self.traced, self.steady, plain.name, plain.turns)
         early = {p for done in made.executable.program.applied for p in done}
-        if not made.repeats or early.intersection(made.kept_places[len(self.storages):]):
+        if (not made.repeats or seconds(made) > LONGEST
+                or early.intersection(made.kept_places[len(self.storages):])):
             return plain
+        made.keep_lock()  # else a thread could read a state while it is rewritten
         before = Variant(self.traced, self.first, plain.name, plain.turns)
         before.repeats = False
         made.written = [*made.written, *self.storages]
@@ -130,7 +134,7 @@ class Plan:
 def plan(traced: Traced) -> Plan | None:
     """How to postpone a traced function's updates; None where that would not pay."""
     candidates = {s: traced.seen[s] for s in traced.fresh if _big(s, traced.seen[s])}
-    if not candidates or traced.given_back or not _thin(traced):
+    if not candidates or traced.given_back or not native.supported() or not _thin(traced):
         return None
     asked = _simplified(_without_data(traced.asked()))
     order = toposort([*asked.results, *(root for _, root, _ in asked.states)])

@@ -30,14 +30,15 @@ def quick(variant: Any, values: tuple[Any, ...]) -> entry.Entry | None:
     if (arguments is None or LAYOUT is None or not whole or not plain or not fresh
             or fresh != sorted(fresh) or variant.given_back):
         return None
-    watched = [s.watch for s, i in zip(variant.scalars, variant.scalar_places) if i < 0]
+    watched = [s.watch for s, i in zip(variant.scalars, variant.scalar_places)
+               if i < 0 and type(s) is not nd.Scalar]  # a plain one keeps its number
     followed = all(w is not None for w in watched)
     calls: dict[str, Any] = {"renew": lambda k: _renew(variant, k)}
     if watched:
         calls["look" if followed else "numbers"] = variant.look if followed else variant.number
     if variant.executable.program.errors:
         calls["check"] = variant.check
-    if seconds(variant) > LONG:
+    if seconds(variant) > LONG and not variant.keeps_lock:
         calls |= {"enter": variant.turns.enter, "leave": variant.turns.leave}
     function = variant.executable.code.address(variant.executable.program.entries[0])
     return entry.Entry(LAYOUT, function, arguments, watched if followed else (),

@@ -18,7 +18,7 @@ import numpy as np
 from flambeau import compiler
 from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
-from flambeau.compiler.node import Node, buffer
+from flambeau.compiler.node import Node, buffer, is_const
 from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import devices, execute, jit, memory, reference
 from flambeau.runtime.lapack import LinAlgError
@@ -63,16 +63,52 @@ class Waiting:
 due = Waiting()
 along = Waiting()
 
-# States whose updates a compiled function has left for its next call: see postponing.py.
-postponed = Waiting()
+
+
+class Postponed:
+    """States whose updates a compiled function has left for its next call (postponing.py), and who
+    takes turns in changing them. new: were some left since the last look?"""
+
+    __slots__ = ("_turns", "new")
+
+    def __init__(self) -> None:
+        self._turns: weakref.WeakKeyDictionary[Storage, Any] = weakref.WeakKeyDictionary()
+        self.new = False
+
+    def add(self, storage: Storage, turns: Any) -> None:
+        """This one's update waits."""
+        self._turns[storage] = turns
+        self.new = True
+
+    def left(self) -> list[Storage]:
+        """Those that wait."""
+        self.new = False
+        return [s for s in self._turns if s.leaf is None]
+
+    def install(self, s: Storage, n: Node, leaf: Node) -> None:
+        """Storage s has the value `leaf` if its node is still n: a compiled function may have
+        changed it meanwhile in another thread, and then only n has this value."""
+        turns = self._turns.get(s)
+        if turns is None or turns.enter():
+            try:
+                if s.node is n:
+                    s.install(leaf)
+                    return
+            finally:
+                if turns is not None:
+                    turns.leave()
+        if not is_const(n):
+            n.value = leaf
+
+
+postponed = Postponed()
 
 
 def settle() -> None:
     """Computes what is due, so that steps do not pile up in one graph."""
-    if due or postponed:
-        wanted = [*due, *along, *postponed]
+    if due or postponed.new:
+        wanted = [*due, *along, *postponed.left()]
         due.clear()
-        postponed.clear()
         along.clear()
         realize(wanted)
 
@@ -85,7 +121,7 @@ def realize(storages: list[Storage]) -> None:
     for s in storages:
         leaf = s.leaf
         if leaf is not None:
-            s.install(leaf)
+            postponed.install(s, s.node, leaf)
         elif device and s.device != device:
             elsewhere.append(s)
         else:
@@ -93,10 +129,10 @@ def realize(storages: list[Storage]) -> None:
             pending.setdefault(s.node, []).append(s)
     if not pending:
         return
-    for (_, owners), leaf in zip(pending.items(), compute(list(pending), device)):
-        owners[0].install(leaf)
+    for (n, owners), leaf in zip(pending.items(), compute(list(pending), device)):
+        postponed.install(owners[0], n, leaf)
         for other in owners[1:]:  # equal values, but each storage is its own memory
-            other.install(copy_leaf(leaf))
+            postponed.install(other, n, copy_leaf(leaf))
     if elsewhere:
         realize(elsewhere)
 
@@ -321,6 +357,19 @@ def force(storages: list[Storage]) -> None:
         due.clear()
         along.clear()
     realize(storages)
+
+
+def leaf_of_storage(storage: Storage, compute: Callable[[list[Storage]], None] = realize) -> Node:
+    """The leaf with the value that the storage has now, computed if need be; another thread may
+    give the storage a new value meanwhile."""
+    while True:
+        n = storage.node
+        leaf = storage.leaf
+        if leaf is None:
+            compute([storage])
+            leaf = n.value
+        if leaf is not None:
+            return leaf
 
 
 def sync_report(reset: bool = False) -> SyncReport:

@@ -246,13 +246,12 @@ class Tensor:
     def _array(self) -> np.ndarray:
         """The values as a NumPy view of the buffer (bit patterns for bfloat16), forced."""
         storage = self._storage
-        if storage.leaf is None:
-            door.force([storage])
+        leaf = storage.leaf
+        if leaf is None:
+            leaf = door.leaf_of_storage(storage, door.force)
         if storage.shared is not None:
             base = storage.shared
         else:
-            leaf = storage.leaf
-            assert leaf is not None
             base = leaf.arg.array(leaf.dtype.numpy, leaf.shape)
         view = self._view
         if view is None or not view.steps:

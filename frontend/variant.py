@@ -6,6 +6,7 @@ with what is needed to call it again in no time.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +207,7 @@ class Variant(Inspected):
 
     waiting: Any = None  # updates that this program postpones or makes up for: postponing.py
     plan: Any = None  # how to postpone them, until that is done
+    keeps_lock = False  # does no other Python thread run while the program does?
 
     def __init__(self, traced: Traced, asked: Asked, name: str, turns: Turns | None = None) -> None:
         self.name, self.spec, self.given_back = name, traced.spec, traced.given_back
@@ -260,6 +262,13 @@ class Variant(Inspected):
         self.block_address = ctypes.addressof(self.block)
         self.held: list[Held] = []
         self.arena_buffer: Any = None
+
+    def keep_lock(self) -> None:
+        """From here on no other Python thread runs while the program does."""
+        self.keeps_lock = True
+        self.executable = copy.copy(self.executable)
+        self.executable.functions = [self.executable.code.held_function(symbol)
+                                     for symbol in self.executable.program.entries]
 
     def give_draws_back(self) -> None:
         """Tracing took random draws and used none."""
@@ -329,6 +338,9 @@ class Variant(Inspected):
             self.table, self.table_address = table, ctypes.addressof(table)
             self.held, self.bound = held, True
             if self.values is not None:
+                for i, scalar in enumerate(self.scalars):
+                    if type(scalar) is nd.Scalar and self.scalar_places[i] < 0:
+                        self.executable.scalars.put(self.block, i, scalar.value)
                 self.entry, self.values = quick(self, self.values), None
             if self.entry is not None:
                 self.entry.bind(self.table_address, self.block_address, self.arena() or 0, held)
@@ -414,11 +426,7 @@ class Variant(Inspected):
         for i, place in self.argument_of:
             leaves[i] = _leaf(values[place])
         for i, storage in self.state_of:
-            leaf = storage.leaf
-            if leaf is None:
-                door.realize([storage])
-                leaf = storage.leaf
-            assert leaf is not None
+            leaf = door.leaf_of_storage(storage)
             if i in self.donated and (leaf.arg.exported or getrefcount(leaf) > OWNED):
                 leaf = door.copy_leaf(leaf)  # somebody else looks at the old value: it stays
             leaves[i] = leaf
@@ -481,10 +489,4 @@ def _leaf(t: Tensor) -> Node:
     """The buffer of an argument, computed and contiguous."""
     if t._view is not None and t._view.steps:
         t = result(read(t), False, t.device)
-    storage = t._storage
-    leaf = storage.leaf
-    if leaf is None:
-        door.realize([storage])
-        leaf = storage.leaf
-    assert leaf is not None
-    return leaf
+    return door.leaf_of_storage(t._storage)

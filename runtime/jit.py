@@ -39,6 +39,7 @@ PER_LINKER = 64  # modules that share one of LLVM's linkers
 
 Prototype = Callable[[int | None, int | None, int | None], None]
 Pointers = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+HeldPointers = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 
 
 class CompileError(RuntimeError):
@@ -68,6 +69,13 @@ class Code:
         The call releases the GIL; the callable keeps the code loaded.
         """
         entry = Pointers(self.addresses[symbol])
+        entry.code = self  # type: ignore[attr-defined]
+        return entry
+
+
+    def held_function(self, symbol: str) -> Prototype:
+        """The same, but the call keeps the GIL: nothing else that is Python runs meanwhile."""
+        entry = HeldPointers(self.addresses[symbol])
         entry.code = self  # type: ignore[attr-defined]
         return entry
 

@@ -78,7 +78,7 @@ class Module(Tree):
         if outer is None and not tracing.active():
             if not self._ready:
                 self._prepare()
-            if door.due or door.postponed:  # the last step's updates: its graph ends here
+            if door.due or door.postponed.new:  # the last step's updates: its graph ends here
                 door.settle()
         try:
             run = Run(input)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 import sys
 import threading
 from typing import Any
@@ -242,3 +243,35 @@ def test_a_waiting_weight_as_an_argument_loses_no_update() -> None:
         found = float(step(x, w if i in (3, 7, 8) else zeros))
         assert found == i * 300 * 260 * (2 if i in (3, 7, 8) else 1)
     assert isinstance(step.last, Postponing) and (w.numpy() == 12).all()
+
+
+def test_a_thread_that_reads_meanwhile_loses_no_update() -> None:
+    w = fb.zeros(300, 400)
+
+    @fb.compile
+    def step(x: fb.Tensor) -> fb.Tensor:
+        y = x @ w
+        w.add_(x.reshape(300, 1) @ (y * 0 + 1))
+        return y.sum()
+
+    x = fb.ones(1, 300)
+    for _ in range(4):
+        step(x)
+    stop = threading.Event()
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                w.numpy()
+        except BaseException as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(300):
+        step(x)
+    stop.set()
+    reader.join()
+    assert not errors
+    np.testing.assert_array_equal(w.numpy(), np.full((300, 400), 304, np.float32))

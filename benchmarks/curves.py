@@ -35,7 +35,8 @@ def draw(run: dict[str, Any], folder: Path, names: dict[str, str]) -> str:
         panel(place, title, rows, seen, names)
     for place in axes.flat[len(groups):]:
         place.axis("off")
-    figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=8, frameon=False)
+    figure.legend(seen.values(), seen.keys(), loc="outside lower center", frameon=False,
+                  ncols=3 * columns)
     svg = folder / f"{run['suite']}.svg"
     figure.savefig(svg, metadata={"Date": None})
     figure.savefig(svg.with_suffix(".png"), dpi=110)

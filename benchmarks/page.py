@@ -32,6 +32,7 @@ details summary{cursor:pointer;color:var(--soft);margin:.5rem 0}
 .quick{background:#fff3d6;border:1px solid #ecd9a0;border-radius:8px;padding:.5rem .9rem}
 """
 WIDTH, LEFT, STEP = 1020, 290, 22
+LONG = 60  # rows; beyond, the curves tell it better than a chart of dots
 
 
 def html(runs: list[dict[str, Any]], drawn: dict[str, str],
@@ -84,8 +85,11 @@ def section(run: dict[str, Any], drawn: str) -> list[str]:
     curves = f"<div class=chart>{drawn}</div>" if drawn else ""
     failures = "".join(f"<li>{escape(text[2:])}</li>" for text in tables.failures(run) if text)
     notes = f"<ul class=note>{failures}</ul>" if failures else ""
+    dots = f"<div class=chart>{chart(run)}</div>"
+    if len(run["rows"]) > LONG and drawn:
+        dots = f"<details><summary>Every row in one chart</summary>{dots}</details>"
     return [f"<h2 id={run['suite']}>{escape(run['title'])}</h2><p>{escape(run['about'])}</p>",
-            f"<div class=legend>{legend}</div><div class=chart>{chart(run)}</div>{curves}",
+            f"<div class=legend>{legend}</div>{dots}{curves}",
             f"<details open><summary>All numbers</summary><div class=wide>"
             f"{table(run, frameworks)}</div></details>{notes}"]
 
@@ -120,7 +124,9 @@ def chart(run: dict[str, Any]) -> str:
     if not rows:
         return "<p class=note>Nothing was measured.</p>"
     speeds = [relative(row) for row in rows]
-    ends = [v for found in speeds for v in found.values()]
+    ends = [v for found in speeds for f, v in found.items() if f != "limit"]
+    # a limit far out of reach, as that of ten elements, stands at the edge
+    ends += [min(found["limit"], 10 * max(ends)) for found in speeds if "limit" in found]
     low, high = math.floor(math.log10(min(ends))), math.ceil(math.log10(max(ends)))
     low, high = max(low, -4), max(high, low + 1, 1)
     span = WIDTH - LEFT - 30
@@ -128,13 +134,13 @@ def chart(run: dict[str, Any]) -> str:
     def at(value: float) -> float:
         return LEFT + span * (max(low, min(high, math.log10(value))) - low) / (high - low)
     height = 34 + STEP * len(rows)
-    made = [f"<svg viewBox='0 0 {WIDTH} {height}' width={WIDTH} font-size=12 role=img "
+    made = [f"<svg viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' font-size='12' role='img' "
             f"aria-label='{escape(run['title'], True)}'>"]
     for power in range(low, high + 1):
         x = at(10.0 ** power)
         label = f"{10 ** power:,}×" if power >= 0 else f"1/{10 ** -power:,}"
         made.append(f"<path d='M{x:.1f} 22V{height}' stroke='{'#999' if power == 0 else '#eee'}'/>"
-                    f"<text x={x:.1f} y=14 fill='#766f66' text-anchor=middle>{label}</text>")
+                    f"<text x='{x:.1f}' y='14' fill='#766f66' text-anchor='middle'>{label}</text>")
     for i, (row, found) in enumerate(zip(rows, speeds)):
         made += strip(row, found, 34 + STEP * i, at)
     return "".join(made) + "</svg>"
@@ -150,14 +156,16 @@ def relative(row: dict[str, Any]) -> dict[str, float]:
 
 def strip(row: dict[str, Any], found: dict[str, float], y: float, at: Any) -> list[str]:
     """One row of the chart."""
-    made = [f"<text x={LEFT - 12} y={y + 4} text-anchor=end>{escape(row['name'])}</text>"
+    made = [f"<text x='{LEFT - 12}' y='{y + 4}' text-anchor='end'>{escape(row['name'])}</text>"
             f"<path d='M{LEFT} {y}H{WIDTH - 30}' stroke='#f3efe7'/>"]
     if "limit" in found:
-        made.append(f"<rect x={at(found['limit']) - 2:.1f} y={y - 8} width=4 height=16 rx=1.5 "
-                    f"fill='#b9b2a5'><title>limit of the machine ({row['bound']}): "
+        x = at(found["limit"]) - 2
+        made.append(f"<rect x='{x:.1f}' y='{y - 8}' width='4' height='16' rx='1.5' fill='#b9b2a5'>"
+                    f"<title>limit of the machine ({row['bound']}): "
                     f"{tables.quantity(row['limit'], row)}</title></rect>")
     for f in sorted((f for f in found if f != "limit"), key=lambda f: f == "flambeau"):
+        x, radius = at(found[f]), 6 if f == "flambeau" else 4
         tip = f"{NAMES[f]}: {tables.cell(row['frameworks'][f], row)}"
-        made.append(f"<circle cx={at(found[f]):.1f} cy={y} r={6 if f == 'flambeau' else 4} "
-                    f"fill='{COLOURS[f]}' fill-opacity=.9><title>{escape(tip)}</title></circle>")
+        made.append(f"<circle cx='{x:.1f}' cy='{y}' r='{radius}' fill='{COLOURS[f]}' "
+                    f"fill-opacity='.9'><title>{escape(tip)}</title></circle>")
     return made

@@ -159,7 +159,7 @@ def first_result(suites: Any, args: argparse.Namespace) -> dict[str, Any]:
 def first_step(suites: Any, args: argparse.Namespace) -> dict[str, Any]:
     """From the start of the process to a trained step; or the most memory after fifty."""
     found = next(r for r in suites.find(args.suite).rows() if r.name == args.row)
-    row = suites.Row(found.name, found.says, how="train")
+    row = suites.Row(found.name, found.says, how="train" if args.probe == "peak" else "step")
     work = suites.build(args.framework, row)
     work.wait(work.call())
     elapsed = time.time() - args.began

@@ -42,7 +42,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     operands: list[Any] = []
     for v in (a, b):
         plain = v.flags.c_contiguous
-        operands += [PLAIN if plain else TRANSPOSED, v.ctypes.data, max(v.strides) // v.itemsize]
+        operands += [PLAIN if plain else TRANSPOSED, v.ctypes.data, v.shape[int(plain)]]
     (ta, pa, lda), (tb, pb, ldb) = operands[:3], operands[3:]
     gemm = _library.cblas_dgemm if double else _library.cblas_sgemm
     gemm(ROWS, ta, tb, m, n, k, number(1), ctypes.c_void_p(pa), lda, ctypes.c_void_p(pb), ldb,

@@ -75,7 +75,7 @@ def numbers(dtype: str, *shapes: tuple[int, ...]) -> Callable[[np.random.Generat
 
 def build(framework: str, row: Row) -> Work:
     """The row's work in this process's framework. Raises SitsOut where it has nothing such."""
-    if row.how in ("train", "loop"):
+    if row.how in ("train", "loop", "step"):
         return _net(framework, row)
     idiom = importlib.import_module(f"idioms.on_{framework}")
     idiom.start(row.threads)
@@ -90,7 +90,9 @@ def build(framework: str, row: Row) -> Work:
 
 def _net(framework: str, row: Row) -> Work:
     peer = importlib.import_module(f"peers.on_{framework}")
-    make = getattr(peer, "make" if row.how == "train" else "loop", None)
+    make = getattr(peer, {"train": "make", "loop": "loop", "step": "first"}[row.how], None)
+    if row.how == "step" and make is None:
+        make = peer.make
     if make is None:
         raise SitsOut(row.how)
     name, batch = row.says
@@ -124,7 +126,8 @@ def disagreement(ours: list[np.ndarray], judge: list[np.ndarray], tolerance: flo
         if ours[i].tolist() != judge[i].tolist():
             return f"expected shape {judge[i].tolist()}, got {ours[i].tolist()}"
         a, b = (np.asarray(s[i + 1], np.float64) for s in (ours, judge))
-        off = float(np.max(np.abs(a - b), initial=0.0))
+        with np.errstate(invalid="ignore"):
+            off = float(np.max(np.abs(a - b), initial=0.0))
         most = tolerance * max(float(np.max(np.abs(b), initial=0.0)), 1e-30)
         if not off <= most:
             return f"expected results within {most:.3g}, got {off:.3g} apart"

@@ -4,8 +4,8 @@
     python benchmarks/neighbour.py [--n 1000 100000 1000000] [--seconds 0.3] [--rounds 5]
         [--python torch=DIR/bin/python] [--json]
 
-Times tanh(a)*exp(-b*b) + 1/(1 + exp(-a)) on one thread, on two in quiet, and on two beside a
-process that never pauses. A pool whose chunks are cut beforehand waits for the thread that the
+Times tanh(a)*exp(-b*b) + 1/(1 + exp(-a)) on one thread and on two, in quiet and beside a process
+that never pauses. A pool whose chunks are cut beforehand waits for the thread that the
 neighbour keeps from running; Flambeau's caller takes what a missing worker has not begun.
 """
 
@@ -43,20 +43,30 @@ def main() -> None:
 
 
 def measure(pythons: dict[str, str], n: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds of each framework: on one thread, on two, and on two beside the neighbour."""
+    """Median seconds of each framework on one and two threads, in quiet and beside the neighbour;
+    all of one state in the same rounds."""
     made: dict[str, Any] = {"n": n, "frameworks": {f: {} for f in pythons}}
-    for state, threads in (("one", 1), ("two", 2), ("beside", 2)):
-        rows = {1: f"{LABEL}, n={n:,}, float32", 2: f"{LABEL}, n={n:,}, float32, 2 threads"}
-        with bench.crew(pythons) as workers, tempfile.TemporaryDirectory() as scratch:
-            found = {f: workers.ask(f, threads, do="build", suite="elementwise",
-                                    row=rows[threads], sample=f"{scratch}/{f}.npz")
-                     for f in pythons}
-            racing = [f for f in pythons if "error" not in found[f]]
+    row = f"{LABEL}, n={n:,}, float32"
+    for state in ("quiet", "beside"):
+        with bench.crew(pythons) as one, bench.crew(pythons) as two, \
+                tempfile.TemporaryDirectory() as scratch:
+            crews = {1: one, 2: two}
+            names = {f"{f} {threads}": (f, threads) for f in pythons for threads in crews}
+            file = f"{scratch}/sample.npz"
+            found = {name: crews[t].ask(f, t, do="build", suite="elementwise", sample=file,
+                                        row=row + (", 2 threads" if t == 2 else ""))
+                     for name, (f, t) in names.items()}
+            racing = [name for name in names if "error" not in found[name]]
+
+            def ask(name: str, crews: Any = crews, names: Any = names) -> dict[str, Any]:
+                framework, threads = names[name]
+                answer: dict[str, Any] = crews[threads].ask(framework, threads, do="time",
+                                                            seconds=args.seconds)
+                return answer
             with neighbour() if state == "beside" else contextlib.nullcontext():
-                bench.in_rounds(racing, found, args.rounds, lambda f, w=workers, t=threads: w.ask(
-                    f, t, do="time", seconds=args.seconds))
-        for f in pythons:
-            made["frameworks"][f][state] = found[f].get("median")
+                bench.in_rounds(racing, found, args.rounds, ask)
+        for name, (f, threads) in names.items():
+            made["frameworks"][f][f"{state} {threads}"] = found[name].get("median")
     return made
 
 
@@ -72,16 +82,16 @@ def neighbour() -> Iterator[None]:
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """For a person: times, and what the neighbour costs beside one's own single thread."""
-    row = {"unit": "s"}
-    lines = [f"{'n':>10} {'':<14}{'one thread':>12}{'two':>12}{'beside':>12}  beside / one"]
+    """For a person: times, and two threads beside the neighbour over one thread there."""
+    row, states = {"unit": "s"}, ("quiet 1", "quiet 2", "beside 1", "beside 2")
+    lines = [f"{'n':>10} {'':<14}" + "".join(f"{s:>12}" for s in states) + "   two / one beside"]
     for entry in found:
         for f, times in entry["frameworks"].items():
             cells = "".join(f"{tables.quantity(times[s], row) if times[s] else 'failed':>12}"
-                            for s in ("one", "two", "beside"))
-            ratio = times["beside"] / times["one"] if times["beside"] and times["one"] else None
-            lines.append(f"{entry['n']:>10,} {tables.NAMES[f]:<14}{cells}"
-                         + (f"{ratio:>10.2f}" if ratio else ""))
+                            for s in states)
+            both = times["beside 1"] and times["beside 2"]
+            ratio = f"{times['beside 2'] / times['beside 1']:>10.2f}" if both else ""
+            lines.append(f"{entry['n']:>10,} {tables.NAMES[f]:<14}{cells}{ratio}")
     return "\n".join(lines)
 
 

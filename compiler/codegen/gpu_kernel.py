@@ -66,7 +66,9 @@ class GpuFunction:
     def __init__(self, scene: Scene, symbol: str, threads: int) -> None:
         self.scene, self.symbol, self.threads = scene, symbol, threads
         self.module = scene.module
-        attributes = scene.module.attribute_group(f'nounwind "nvvm.maxntid"="{threads}"')
+        # without the second number some assemblers spill rather than use more than 128 registers
+        attributes = scene.module.attribute_group(
+            f'nounwind "nvvm.maxntid"="{threads}" "nvvm.minctasm"="1"')
         self.fn = Function(scene.module, symbol, None, [], attributes, "ptx_kernel")
         self.arguments: list[int] = []
         self.pointers: dict[object, Value] = {}

@@ -151,7 +151,7 @@ def _refined(k: Kernel) -> Shape:
 @dataclass
 class _Access:
     flat: ix.Index
-    weight: int  # 0: not memory, only restricts coalescing
+    weight: float  # 0: not memory, only restricts coalescing; a row's one access counts little
 
 
 def accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
@@ -163,7 +163,8 @@ def accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
     stack: list[tuple[Node, Indices]] = []
     for s in k.stores:
         indices = value_indices(s.value, shape, variables, kept, axes)
-        found.append(_Access(home_index(s, indices), 2))
+        rows = 1 if s.value.size == math.prod(shape) else math.prod(shape[i] for i in axes)
+        found.append(_Access(home_index(s, indices), 2 / max(rows, 1)))
         stack.append((s.value, indices))
     seen: set[tuple[Node, Indices]] = set()
     while stack:

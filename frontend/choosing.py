@@ -212,7 +212,7 @@ def _without(rows: Tensor, count: int, generator: Generator | None) -> Tensor:
     enough = (rows > 0).sum(1, keepdims=True) >= count
     rows = required("multinomial", "expected as many weights above 0 as samples, got fewer", rows,
                     enough.expand(rows.shape))
-    race = exponential(1.0, rows.shape, dt.float64, generator) / rows
+    race = exponential(1.0, rows.shape, dt.float64, generator, device=rows.device) / rows
     return race.argsort(1).narrow(1, 0, count)  # type: ignore[no-any-return]
 
 
@@ -271,7 +271,7 @@ def multinomial_alias_setup(p: Any) -> tuple[Tensor, Tensor]:
     for i in small + large:  # one of them is empty; what rounding has left in the other is whole
         share[i] = float(weights[i] > 0)
         alias[i] = int(weights.argmax())
-    return tensor(np.array(alias)), tensor(np.array(share))
+    return tensor(np.array(alias), device=t.device), tensor(np.array(share), device=t.device)
 
 
 def multinomial_alias(state: tuple[Tensor, Tensor], size: Any = (),

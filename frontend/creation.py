@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -40,9 +41,9 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     """A tensor with a copy of data: nested lists of numbers, an array or a tensor.
 
     Without dtype, Python floats give the default dtype, ints int64 and bools bool; arrays and
-    tensors keep theirs. Without device, tensors stay where they are and all else goes to the
-    default device. Torch7 Tensor(table), NumPy array. Raises TypeError for other data,
-    ValueError for ragged lists.
+    tensors keep theirs. Without device, tensors (and lists of them) stay where they are and all
+    else goes to the default device. Torch7 Tensor(table), NumPy array. Raises TypeError
+    for other data, ValueError for ragged lists.
     """
     wanted = None if dtype is None else as_dtype("tensor", dtype)
     if isinstance(data, Tensor) and data._storage.shared is None:
@@ -50,6 +51,9 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
         made = result(N.cast(n, wanted or data.dtype), False, data.device)
         made = made if device is None else placed("tensor", made, device)
     else:
+        first = next(_tensors(data), None) if isinstance(data, list | tuple) else None
+        if first is not None:
+            data, device = _plain(data), first.device if device is None else device
         array, own = _to_array("tensor", data, wanted)
         made = _from_array(array, own if wanted is None else wanted, resolve("tensor", device))
     return made.requires_grad_() if requires_grad else made
@@ -97,8 +101,6 @@ def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, D
     if isinstance(data, np.ndarray | np.generic | Tensor):
         array = np.asarray(data)
         return array, dt.from_numpy(array.dtype)
-    if isinstance(data, list | tuple) and _holds_tensors(data):
-        data = _plain(data)
     try:
         array = np.asarray(data)
     except ValueError:
@@ -122,9 +124,13 @@ def _strong(data: Any) -> bool:
     return isinstance(data, np.ndarray | np.generic)
 
 
-def _holds_tensors(data: Any) -> bool:
-    return any(isinstance(x, Tensor) or (isinstance(x, list | tuple) and _holds_tensors(x))
-               for x in data)
+def _tensors(data: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists."""
+    for x in data:
+        if isinstance(x, Tensor):
+            yield x
+        elif isinstance(x, list | tuple):
+            yield from _tensors(x)
 
 
 def _plain(data: Any) -> Any:
@@ -152,7 +158,7 @@ def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
     copy: True never shares, False raises ValueError where a copy would be needed.
     """
     wanted = None if dtype is None else as_dtype("asarray", dtype)
-    if hasattr(data, "__cuda_array_interface__") and not isinstance(data, Tensor):
+    if not isinstance(data, Tensor) and hasattr(data, "__cuda_array_interface__"):
         data = importlib.import_module("flambeau.foreign").from_interface(data)
         if copy is not None:
             return tensor(data, wanted) if copy else data

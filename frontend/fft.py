@@ -78,7 +78,8 @@ def _weights(half: Tensor, options: tuple[int, int], inner: float) -> Tensor:
     line[0] = 1
     if length % 2 == 0:
         line[-1] = 1
-    return tensor(line.reshape([-1 if i == axis else 1 for i in range(half.ndim)]))
+    return tensor(line.reshape([-1 if i == axis else 1 for i in range(half.ndim)]),
+                  device=half.device)
 
 
 register("fft.c2c", _c2c, _turned)
@@ -362,11 +363,11 @@ def _last(name: str, x: Any, axis: int) -> Tensor:
 def _twiddle(t: Tensor, sign: int) -> Tensor:
     """exp(sign i pi k / 2n) along the last axis."""
     length = t.shape[-1]
-    turn = arange(length, dtype=dt.float64) * (sign * math.pi / (2 * length))
+    turn = arange(length, dtype=dt.float64, device=t.device) * (sign * math.pi / (2 * length))
     return complex_(cos(turn), sin(turn)).to(t.dtype.complex)
 
 
 def _orthonormal(t: Tensor, first: float, rest: float) -> Tensor:
     line = np.full(t.shape[-1], rest, t.dtype.numpy)
     line[0] = first
-    return tensor(line)
+    return tensor(line, device=t.device)

@@ -20,7 +20,7 @@ from . import realize as door
 from .creation import constant, iota, number, tensor
 from .elementwise import check_real_cast, truth
 from .movement import moveaxis, reshape, slice_view
-from .recording import accepts_dim, as_tensor, broadcast_shapes, located, required
+from .recording import accepts_dim, as_tensor, as_tensors, broadcast_shapes, located, required
 from .tensor import (
     Tensor,
     assign,
@@ -359,10 +359,12 @@ def _fill_mask(x: Tensor, mask: Tensor, value: Tensor) -> None:
 def nonzero(x: Any, as_tuple: bool = False) -> Any:
     """Positions of the elements other than 0, (n, ndim) int64; as_tuple: one vector an axis
     (NumPy's form). Forces the values. Torch7 nonzero."""
-    found = np.nonzero(as_tensor("nonzero", x).numpy())
+    t = as_tensor("nonzero", x)
+    found = np.nonzero(t.numpy())
     if as_tuple:
-        return tuple(tensor(v) for v in found)
-    return tensor(np.stack(found, -1) if found else np.zeros((0, 0), np.int64))
+        return tuple(tensor(v, device=t.device) for v in found)
+    places = np.stack(found, -1) if found else np.zeros((0, 0), np.int64)
+    return tensor(places, device=t.device)
 
 
 def argwhere(x: Any) -> Tensor:
@@ -372,7 +374,8 @@ def argwhere(x: Any) -> Tensor:
 
 def flatnonzero(x: Any) -> Tensor:
     """Positions in the flattened tensor. Forces. NumPy flatnonzero."""
-    return tensor(np.flatnonzero(as_tensor("flatnonzero", x).numpy()))
+    t = as_tensor("flatnonzero", x)
+    return tensor(np.flatnonzero(t.numpy()), device=t.device)
 
 
 def masked_select(x: Any, mask: Any) -> Tensor:
@@ -586,6 +589,6 @@ def one_hot(x: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
 def ix_(*vectors: Any) -> tuple[Tensor, ...]:
     """Vectors shaped so that x[ix_(a, b)] is the grid of their indices. NumPy ix_."""
     count = len(vectors)
-    found: Sequence[Tensor] = [as_tensor("ix_", v) for v in vectors]
+    found: Sequence[Tensor] = as_tensors("ix_", *vectors)
     return tuple(reshape(v, (1,) * i + (math.prod(v.shape),) + (1,) * (count - i - 1))
                  for i, v in enumerate(found))

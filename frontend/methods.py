@@ -224,18 +224,19 @@ def _new(kind: str) -> Any:
     make = getattr(creation, kind)
 
     def method(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
-        return make(*shape, dtype=self.dtype if dtype is None else dtype)  # type: ignore[no-any-return]
+        own = self.dtype if dtype is None else dtype
+        return make(*shape, dtype=own, device=self.device)  # type: ignore[no-any-return]
 
     method.__name__ = f"new_{kind}"
-    method.__doc__ = f"`fb.{kind}` with this tensor's dtype. PyTorch new_{kind}."
+    method.__doc__ = f"`fb.{kind}` with this tensor's dtype, on its device. PyTorch new_{kind}."
     return method
 
 
 def _new_tensor(self: Tensor, data: Any, dtype: Any = None) -> Tensor:
-    """`fb.tensor` with this tensor's dtype. PyTorch new_tensor."""
-    return creation.tensor(data, self.dtype if dtype is None else dtype)
+    """`fb.tensor` with this tensor's dtype, on its device. PyTorch new_tensor."""
+    return creation.tensor(data, self.dtype if dtype is None else dtype, self.device)
 
 
 def _new_full(self: Tensor, shape: Any, value: Any, dtype: Any = None) -> Tensor:
-    """`fb.full` with this tensor's dtype. PyTorch new_full."""
-    return creation.full(shape, value, self.dtype if dtype is None else dtype)
+    """`fb.full` with this tensor's dtype, on its device. PyTorch new_full."""
+    return creation.full(shape, value, self.dtype if dtype is None else dtype, self.device)

@@ -16,7 +16,7 @@ from flambeau.compiler.node import Node, Shape
 
 from . import realize as door
 from . import views
-from .recording import accepts_dim, as_tensor, broadcast_shapes, check_axes
+from .recording import accepts_dim, as_tensor, as_tensors, broadcast_shapes, check_axes
 from .tensor import Tensor, check_axis, check_shape, derive, look, read
 
 # -- reshape -------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def expand_as(x: Any, other: Tensor) -> Tensor:
 
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """Views of all tensors in their common shape. NumPy broadcast_arrays."""
-    found = tuple(as_tensor("broadcast_tensors", x) for x in tensors)
+    found = as_tensors("broadcast_tensors", *tensors)
     shape = broadcast_shapes("broadcast_tensors", *(x.shape for x in found))
     return tuple(_broadcast("broadcast_tensors", x, shape) for x in found)
 
@@ -286,7 +286,7 @@ def meshgrid(*tensors: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     default), 'ij' does not. NumPy meshgrid."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
-    lines = [ravel(as_tensor("meshgrid", x)) for x in tensors]
+    lines = [ravel(x) for x in as_tensors("meshgrid", *tensors)]
     count = len(lines)
     shape = tuple(x.shape[0] for x in lines)
     grids = tuple(

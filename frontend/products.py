@@ -16,7 +16,15 @@ from .complexes import conj
 from .contracting import dot_node, tensordot
 from .creation import constant, number
 from .movement import diagonal, moveaxis
-from .recording import Operands, accepts_dim, as_tensor, broadcast_shapes, common_dtype, into
+from .recording import (
+    Operands,
+    accepts_dim,
+    as_tensor,
+    as_tensors,
+    broadcast_shapes,
+    common_dtype,
+    into,
+)
 from .tensor import Tensor, check_axis, derive, needs_grad, read, result
 
 
@@ -127,14 +135,14 @@ def vecdot(x: Any, other: Any, axis: int = -1) -> Tensor:
 
 def inner(x: Any, other: Any) -> Tensor:
     """Sums of products over the last axes. NumPy inner."""
-    a, b = as_tensor("inner", x), as_tensor("inner", other)
+    a, b = as_tensors("inner", x, other)
     return a * b if not a.shape or not b.shape else tensordot(a, b, ((-1,), (-1,)))
 
 
 def outer(x: Any, other: Any) -> Tensor:
     """All products of the elements of two vectors, (n, m). NumPy outer, Torch7 ger."""
-    a, b = as_tensor("outer", x).reshape(-1, 1), as_tensor("outer", other).reshape(1, -1)
-    return a * b
+    a, b = as_tensors("outer", x, other)
+    return a.reshape(-1, 1) * b.reshape(1, -1)
 
 
 ger = outer
@@ -205,7 +213,7 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
 def kron(x: Any, other: Any) -> Tensor:
     """The Kronecker product. NumPy kron."""
-    a, b = as_tensor("kron", x), as_tensor("kron", other)
+    a, b = as_tensors("kron", x, other)
     rank = max(a.ndim, b.ndim)
     left, right = ((1,) * (rank - t.ndim) + t.shape for t in (a, b))
     wide = a.reshape(tuple(v for e in left for v in (e, 1)))

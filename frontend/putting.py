@@ -12,7 +12,7 @@ from .creation import arange, ones_like, tensor, zeros_like
 from .indexing import gather, index_add, scatter, take
 from .joining import stack
 from .movement import broadcast_to, reshape, select
-from .recording import accepts_dim, as_tensor, broadcast_shapes
+from .recording import accepts_dim, as_tensor, as_tensors, broadcast_shapes
 from .tensor import Tensor, as_dtype, check_axis
 
 
@@ -22,8 +22,8 @@ def put(x: Any, index: Any, values: Any, accumulate: bool = False) -> Tensor:
 
     Raises IndexError for positions outside.
     """
-    t, i = as_tensor("put", x), as_tensor("put", index)
-    given = as_tensor("put", values).to(t.dtype)
+    t, i, given = as_tensors("put", x, index, values)
+    given = given.to(t.dtype)
     flat = reshape(t, -1 if t.size else 0)
     lines = reshape(broadcast_to(given, i.shape), -1 if i.size else 0)
     where = reshape(i, -1 if i.size else 0)
@@ -35,14 +35,14 @@ def put(x: Any, index: Any, values: Any, accumulate: bool = False) -> Tensor:
 def put_along_axis(x: Any, index: Any, values: Any, axis: int | None = -1) -> Tensor:
     """`scatter` with NumPy's order of arguments; index and values broadcast against x but for
     axis. NumPy put_along_axis, as a value: x itself stays."""
-    t, i = as_tensor("put_along_axis", x), as_tensor("put_along_axis", index)
+    t, i, given = as_tensors("put_along_axis", x, index, values)
     if axis is None:
         return put(t, reshape(i, -1), values)
     axis = check_axis("put_along_axis", axis, t.ndim)
     if i.ndim != t.ndim:
         raise ValueError(f"put_along_axis: expected an index with {t.ndim} axes, got {i.shape}")
     shape = tuple(i.shape[a] if a == axis else e for a, e in enumerate(t.shape))
-    given = as_tensor("put_along_axis", values).to(t.dtype)
+    given = given.to(t.dtype)
     return scatter(t, axis, broadcast_to(i, shape),  # type: ignore[no-any-return]
                    broadcast_to(given, broadcast_shapes("put_along_axis", given.shape, shape)))
 
@@ -83,7 +83,7 @@ def _one_at(t: Tensor, axis: int, index: Tensor) -> Tensor:
     axis = check_axis("scatter_reduce", axis, t.ndim)
     shape = tuple(index.shape[a] if a == axis else 1 for a in range(t.ndim))
     units = tuple(-1 if a == axis else 1 for a in range(t.ndim))
-    own = broadcast_to(reshape(arange(shape[axis]), units), index.shape)
+    own = broadcast_to(reshape(arange(shape[axis], device=t.device), units), index.shape)
     marked = scatter(zeros_like(t, dtype="int64"), axis, index, own)
     return gather(marked, axis, index)  # type: ignore[no-any-return]
 

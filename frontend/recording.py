@@ -41,6 +41,12 @@ def as_tensor(name: str, x: Any) -> Tensor:
     return found if isinstance(found, Tensor) else tensor(found)
 
 
+def as_tensors(name: str, *xs: Any) -> list[Tensor]:
+    """`as_tensor` of each; what is no tensor yet goes where the first tensor is."""
+    where = next((x.device for x in xs if isinstance(x, Tensor)), None)
+    return [x if isinstance(x, Tensor) else tensor(coerce(name, x), None, where) for x in xs]
+
+
 def common_dtype(name: str, xs: tuple[Any, ...]) -> DType:
     """The promoted dtype of tensors, dtypes and weak Python numbers. Raises ValueError for tensors
     on several devices."""

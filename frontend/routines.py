@@ -21,6 +21,7 @@ from flambeau.runtime.externs import EXTERNS
 from flambeau.runtime.lapack import LinAlgError as LinAlgError
 
 from . import realize as door
+from .devices import resolve
 from .tensor import Tensor, derive, enable_grad, read, result
 from .tensor import _watch as watch
 
@@ -69,10 +70,12 @@ def _unwatched() -> Iterator[None]:
 
 def _rule(derivative: Derivative) -> Callable[[Node, Node], tuple[Node | None, ...]]:
     """A derivative on tensors as a rule on nodes. What it records over the rule's placeholders
-    must never be computed, however large the graph grows."""
+    must never be computed, however large the graph grows. A node knows no device: the tensors are
+    said to be where new ones are made, so that all of them agree."""
     def rule(n: Node, g: Node) -> tuple[Node | None, ...]:
         with enable_grad(), _unwatched():
-            operands = [result(s, s.dtype.is_inexact) for s in n.src]
-            found = derivative(n.arg[1], operands, result(n, True), result(g, True))
+            here = resolve("backward")
+            operands = [result(s, s.dtype.is_inexact, here) for s in n.src]
+            found = derivative(n.arg[1], operands, result(n, True, here), result(g, True, here))
             return tuple([None if t is None else read(t) for t in found])
     return rule

@@ -9,7 +9,7 @@ from .elementwise import floating, logaddexp, logical_xor
 from .joining import concatenate
 from .loops import scan
 from .movement import moveaxis, narrow, reshape
-from .recording import accepts_dim, as_tensor
+from .recording import accepts_dim, as_tensor, as_tensors
 from .tensor import Tensor, check_axis, derive
 
 
@@ -34,7 +34,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 
 def _end(t: Tensor, end: Any, axis: int) -> Tensor:
-    found = as_tensor("diff", end)
+    found = as_tensors("diff", t, end)[1]
     if found.ndim:
         return found
     return found.to(t.dtype).expand((*t.shape[:axis], 1, *t.shape[axis + 1:]))  # type: ignore[no-any-return]
@@ -73,11 +73,9 @@ def cumulative_prod(x: Any, axis: int | None = None, *, dtype: Any = None,
 def ediff1d(x: Any, to_end: Any = None, to_begin: Any = None) -> Tensor:
     """Differences of neighbours in the flattened tensor, with vectors put around. NumPy ediff1d."""
     t = as_tensor("ediff1d", x)
-    parts = [diff(reshape(t, -1 if t.size else 0))]
-    if to_begin is not None:
-        parts.insert(0, reshape(as_tensor("ediff1d", to_begin), -1))
-    if to_end is not None:
-        parts.append(reshape(as_tensor("ediff1d", to_end), -1))
+    ends = [[] if v is None else [reshape(as_tensors("ediff1d", t, v)[1], -1)]
+            for v in (to_begin, to_end)]
+    parts = [*ends[0], diff(reshape(t, -1 if t.size else 0)), *ends[1]]
     return concatenate(parts) if len(parts) > 1 else parts[0]  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,7 @@ from .creation import constant, linspace, number, tensor
 from .elementwise import eq, floating, where
 from .indexing import index_add
 from .movement import moveaxis, reshape
-from .recording import accepts_dim, as_tensor, real_only
+from .recording import accepts_dim, as_tensor, as_tensors, real_only
 from .reductions import reduce_node
 from .tensor import Tensor, check_axis, derive, read, result
 
@@ -63,15 +63,16 @@ def unique(x: Any, return_inverse: bool = False, return_counts: bool = False,
         axis = check_axis("unique", axis, t.ndim)
     wanted = (return_index, return_inverse, return_counts)
     if axis is None and not any(wanted):
-        return tensor(_distinct(array.reshape(-1), equal_nan), t.dtype)
+        return tensor(_distinct(array.reshape(-1), equal_nan), t.dtype, t.device)
     found: Any = np.unique(array, *wanted, axis=axis, equal_nan=equal_nan)  # type: ignore[call-overload]
     if not any(wanted):
-        return tensor(found, t.dtype)
+        return tensor(found, t.dtype, t.device)
     values, *rest = found
     if return_inverse:
         at = 1 + return_index - 1
         rest[at] = rest[at].reshape(t.shape if axis is None else -1)
-    return (tensor(values, t.dtype), *(tensor(v.astype(np.int64)) for v in rest))
+    return (tensor(values, t.dtype, t.device),
+            *(tensor(v, dt.int64, t.device) for v in rest))
 
 
 def _distinct(flat: np.ndarray, equal_nan: bool) -> np.ndarray:
@@ -126,19 +127,20 @@ def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool
     parts = [kept if axis is None else moveaxis(kept, 0, axis)]
     if return_inverse:
         inverse = np.cumsum(new) - 1
-        parts.append(tensor(inverse.reshape(t.shape) if axis is None else inverse, "int64"))
+        inverse = inverse.reshape(t.shape) if axis is None else inverse
+        parts.append(tensor(inverse, "int64", t.device))
     if return_counts:
-        parts.append(tensor(np.diff(starts, append=array.shape[0]), "int64"))
+        parts.append(tensor(np.diff(starts, append=array.shape[0]), "int64", t.device))
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def isin(x: Any, test_elements: Any, invert: bool = False) -> Tensor:
     """Which elements of x are among test_elements (or, inverted, are not); bool, shape of x. NaN
     is never in. NumPy isin."""
-    t, tests = as_tensor("isin", x), as_tensor("isin", test_elements)
+    t, tests = as_tensors("isin", x, test_elements)
     common = dt.promote(t.dtype, tests.dtype)
     if not tests.size:
-        return result(constant(dt.bool_, invert, t.shape))
+        return derive(constant(dt.bool_, invert, t.shape), t).detach()
     line = derive(N.cast(read(reshape(tests, -1)), common), tests).msort()
     wanted = derive(N.cast(read(t), common), t)
     place = searchsorted(line, wanted).clamp(max=line.shape[0] - 1)
@@ -158,7 +160,7 @@ def searchsorted(sorted_sequence: Any, values: Any, side: str = "left", right: b
     """
     if side not in ("left", "right"):
         raise ValueError(f"searchsorted: expected side 'left' or 'right', got {side!r}")
-    line, t = as_tensor("searchsorted", sorted_sequence), as_tensor("searchsorted", values)
+    line, t = as_tensors("searchsorted", sorted_sequence, values)
     if sorter is not None:
         line = line.take_along_axis(as_tensor("searchsorted", sorter), -1)
     if line.ndim != 1 and (not line.ndim or line.shape[:-1] != t.shape[:-1]):
@@ -193,10 +195,10 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
         raise ValueError("bincount: expected integers of 0 or more, got "
                          f"{values.min()}") from None
     if weights is None:
-        return tensor(counts, dt.int64)
+        return tensor(counts, dt.int64, t.device)
     size = counts.shape[0]
     added, n = floating("bincount", weights)
-    zeros = result(constant(n.dtype, 0, (size,)))
+    zeros = result(constant(n.dtype, 0, (size,)), False, t.device)
     return index_add(zeros, 0, t, reshape(derive(n, added), t.shape))  # type: ignore[no-any-return]
 
 
@@ -267,15 +269,16 @@ def histogram_bin_edges(x: Any, bins: Any = 10, range: tuple[float, float] | Non
     vector, or NumPy's choice for a name as "auto" (which forces). NumPy histogram_bin_edges."""
     t, n = floating("histogram", x)
     if isinstance(bins, str):
-        return tensor(np.histogram_bin_edges(t.numpy(), bins, range, weights), n.dtype)
+        found = np.histogram_bin_edges(t.numpy(), bins, range, weights)
+        return tensor(found, n.dtype, t.device)
     if not isinstance(bins, int):
-        edges = bins if isinstance(bins, Tensor) else tensor(bins, n.dtype)
+        edges = bins if isinstance(bins, Tensor) else tensor(bins, n.dtype, t.device)
         if edges.ndim != 1:
             raise ValueError(f"histogram: expected a vector of edges, got shape {edges.shape}")
         return edges
     _check_bins("histogram", bins)
     low, high = _edge_limits(n, range)
-    share = read(linspace(0, 1, bins + 1, dtype=n.dtype))
+    share = read(linspace(0, 1, bins + 1, dtype=n.dtype, device=t.device))
     e = N.elementwise
     wide = N.expand_to(e("sub", high, low), share.shape)
     found = e("add", N.expand_to(low, share.shape), e("mul", wide, share))
@@ -331,10 +334,10 @@ def histogram(x: Any, bins: Any = 10, range: tuple[float, float] | None = None, 
     inside = (flat >= edges[0]) & (flat <= edges[-1])  # so no NaN
     place = where(inside, place, count)
     if weights is None:
-        added = result(constant(dt.int64, 1, flat.shape))
+        added = result(constant(dt.int64, 1, flat.shape), False, t.device)
     else:
         added = reshape(as_tensor("histogram", weights), flat.shape)
-    zeros = result(constant(added.dtype, 0, (count + 1,)))
+    zeros = result(constant(added.dtype, 0, (count + 1,)), False, t.device)
     counts = index_add(zeros, 0, place, added)[:count]
     if density:
         counts = counts / (counts.sum() * (edges[1:] - edges[:-1]))

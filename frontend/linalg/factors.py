@@ -96,8 +96,8 @@ def factor_qr(name: str, t: Tensor, mode: str, dtype: dt.DType) -> QRResult:
     lead, (m, n) = t.shape[:-2], t.shape[-2:]
     if not t.size:
         k = m if mode == "complete" else min(m, n)
-        q = full((*lead, m, k), 0, dtype=dtype) + eye(m, k, dtype=dtype)
-        return QRResult(q, zeros((*lead, k, n), dtype=dtype))
+        q = full((*lead, m, k), 0, dtype, t.device) + eye(m, k, dtype=dtype, device=t.device)
+        return QRResult(q, zeros((*lead, k, n), dtype=dtype, device=t.device))
     shapes = _qr_shapes(t.shape, mode)
     q, r = parts(on_host("qr", (total(*shapes),), t, options=(name, mode)), *shapes)
     return QRResult(*rounded(dtype, q.mT, r.mT))
@@ -152,7 +152,7 @@ def geqrf(a: Any) -> GeqrfResult:
     lead, (m, n) = t.shape[:-2], t.shape[-2:]
     small = min(m, n)
     if not t.size:
-        return GeqrfResult(t.to(dtype), zeros((*lead, small), dtype=dtype))
+        return GeqrfResult(t.to(dtype), zeros((*lead, small), dtype=dtype, device=t.device))
     shapes = ((*lead, n, m), (*lead, small))
     packed, tau = parts(on_host("geqrf", (total(*shapes),), t, options=("geqrf",)), *shapes)
     return GeqrfResult(*rounded(dtype, packed.mT, tau))
@@ -171,7 +171,8 @@ def householder_product(a: Any, tau: Any) -> Tensor:
         raise ValueError(f"householder_product: expected at least as many rows as columns, got "
                          f"shape {(m, n)}")
     head = adjoint(v)[..., :, :n]
-    return (eye(m, n, dtype=v.dtype) - v @ (inner @ head)).to(dtype)  # type: ignore[no-any-return]
+    unit = eye(m, n, dtype=v.dtype, device=v.device)
+    return (unit - v @ (inner @ head)).to(dtype)  # type: ignore[no-any-return]
 
 
 def _reflectors(name: str, a: Any, tau: Any) -> tuple[Tensor, Tensor, dt.DType]:
@@ -184,7 +185,7 @@ def _reflectors(name: str, a: Any, tau: Any) -> tuple[Tensor, Tensor, dt.DType]:
         raise ValueError(f"{name}: expected matrices (..., m, n) and factors (..., k), k up to m "
                          f"and n, got shapes {t.shape} and {factors.shape}")
     m, k = t.shape[-2], factors.shape[-1]
-    v = tril(t[..., :, :k], -1) + eye(m, k, dtype=t.dtype)
+    v = tril(t[..., :, :k], -1) + eye(m, k, dtype=t.dtype, device=t.device)
     column = factors.unsqueeze(-1)
     above = column * triu(adjoint(v) @ v, 1)
     return v, triangular(name, above, diag_embed(factors), True, False, True), dtype
@@ -224,9 +225,9 @@ def decompose(name: str, a: Any, full_matrices: bool) -> SVDResult:
     shapes = _svd_shapes(t.shape, full_matrices)
     if not t.size:
         lead = t.shape[:-2]
-        u, vh = (full((*lead, *s[-2:]), 0, dtype=dtype) + eye(s[-2], s[-1], dtype=dtype)
-                 for s in (shapes[0], shapes[2]))
-        return SVDResult(u, zeros(shapes[1], dtype=dtype.real), vh)
+        u, vh = (full((*lead, *s[-2:]), 0, dtype, t.device)
+                 + eye(s[-2], s[-1], dtype=dtype, device=t.device) for s in (shapes[0], shapes[2]))
+        return SVDResult(u, zeros(shapes[1], dtype=dtype.real, device=t.device), vh)
     flat = on_host("svd", (total(*shapes),), t, options=(name, bool(full_matrices)))
     u, s, vh = parts(flat, *shapes)
     return SVDResult(u.to(dtype), real_part(s).to(dtype.real), vh.to(dtype))
@@ -248,7 +249,7 @@ def svdvals(a: Any) -> Tensor:
 def _values(name: str, t: Tensor) -> Tensor:
     shape = (*t.shape[:-2], min(t.shape[-2:]))
     if not t.size:
-        return zeros(shape, dtype=t.dtype.real)
+        return zeros(shape, dtype=t.dtype.real, device=t.device)
     return on_host("svdvals", shape, t, options=(name,), dtype=t.dtype.real)
 
 
@@ -296,7 +297,7 @@ def matrix_rank(a: Any, rtol: Any = None, *, atol: float = 0.0, hermitian: bool 
     if t.ndim < 2:
         return ne(t, 0).any().to(dt.int64)  # type: ignore[no-any-return]
     if 0 in t.shape[-2:]:
-        return zeros(t.shape[:-2], dtype=dt.int64)
+        return zeros(t.shape[:-2], dtype=dt.int64, device=t.device)
     s = magnitude(eigvalsh(t)) if hermitian else _values("matrix_rank", t)
     ratio = resolution(t) * max(t.shape[-2:]) if rtol is None else rtol
     if isinstance(ratio, Tensor):
@@ -314,7 +315,7 @@ def pinv(a: Any, rtol: float | None = None, *, hermitian: bool = False) -> Tenso
     t, dtype = matrices("pinv", a)
     shape = (*t.shape[:-2], t.shape[-1], t.shape[-2])
     if not t.size:
-        return zeros(shape, dtype=dtype)
+        return zeros(shape, dtype=dtype, device=t.device)
     ratio = resolution(t) * max(shape[-2:]) if rtol is None else float(rtol)
     return on_host("pinv", shape, t, options=("pinv", ratio, bool(hermitian))).to(dtype)  # type: ignore[no-any-return]
 
@@ -339,7 +340,7 @@ def factor_eigh(name: str, a: Any, triangle: str) -> EighResult:
     t, dtype = square(name, a)
     triangle = _triangle(name, triangle)
     if not t.size:
-        return EighResult(zeros(t.shape[:-1], dtype=dtype.real), t.to(dtype))
+        return EighResult(zeros(t.shape[:-1], dtype=dtype.real, device=t.device), t.to(dtype))
     shapes = (t.shape[:-1], t.shape)
     flat = on_host("eigh", (total(*shapes),), t, options=(name, triangle))
     values, rows = parts(flat, *shapes)
@@ -356,7 +357,7 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Tensor:
     """The eigenvalues of Hermitian matrices (..., n, n), rising. NumPy eigvalsh; see `eigh`."""
     t, dtype = square("eigvalsh", a)
     if not t.size:
-        return zeros(t.shape[:-1], dtype=dtype.real)
+        return zeros(t.shape[:-1], dtype=dtype.real, device=t.device)
     options = ("eigvalsh", _triangle("eigvalsh", UPLO))
     found = on_host("eigvalsh", t.shape[:-1], t, options=options, dtype=t.dtype.real)
     return found.to(dtype.real)  # type: ignore[no-any-return]
@@ -386,7 +387,7 @@ def eig(a: Any) -> EigResult:
     t, dtype = square("eig", a)
     wide = t.dtype.complex
     if not t.size:
-        return EigResult(zeros(t.shape[:-1], dtype=wide), t.to(wide))
+        return EigResult(zeros(t.shape[:-1], dtype=wide, device=t.device), t.to(wide))
     flat = on_host("geev", (total(t.shape[:-1], t.shape),), t, options=("eig",), dtype=wide)
     values, rows = parts(flat, t.shape[:-1], t.shape)
     return EigResult(*rounded(dtype.complex, values, rows.mT))
@@ -396,7 +397,7 @@ def eigvals(a: Any) -> Tensor:
     """The eigenvalues of square matrices (..., n, n), always complex. NumPy eigvals; see `eig`."""
     t, dtype = square("eigvals", a)
     if not t.size:
-        return zeros(t.shape[:-1], dtype=dtype.complex)
+        return zeros(t.shape[:-1], dtype=dtype.complex, device=t.device)
     found = on_host("geevals", t.shape[:-1], t, options=("eigvals",), dtype=t.dtype.complex)
     return found.to(dtype.complex)  # type: ignore[no-any-return]
 
@@ -430,7 +431,8 @@ def packed_eig(name: str, a: Any, vectors: bool) -> tuple[Tensor, Tensor]:
     n = t.shape[-1]
     shapes = (t.shape[:-1], t.shape[:-1], (*t.shape[:-2], n if vectors else 0, n))
     if not t.size:
-        return zeros((*t.shape[:-1], 2), dtype=dtype), zeros(t.shape, dtype=dtype)
+        values = zeros((*t.shape[:-1], 2), dtype=dtype, device=t.device)
+        return values, t.to(dtype)
     flat = on_host("eig", (total(*shapes),), t, options=(name, vectors))
     real, imaginary, rows = parts(flat, *shapes)
     values = concatenate([real.unsqueeze(-1), imaginary.unsqueeze(-1)], -1)

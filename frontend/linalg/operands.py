@@ -111,8 +111,8 @@ def reciprocals(x: Tensor) -> Tensor:
 
 
 def eye_like(t: Tensor) -> Tensor:
-    """The identity matrix with t's last extent and dtype."""
-    return eye(t.shape[-1], dtype=t.dtype)
+    """The identity matrix with t's last extent and dtype, on its device."""
+    return eye(t.shape[-1], dtype=t.dtype, device=t.device)
 
 
 def halved_triangle(t: Tensor) -> Tensor:

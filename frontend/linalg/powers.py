@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from .. import products, reductions
-from ..creation import zeros
+from ..creation import zeros, zeros_like
 from ..elementwise import abs as magnitude
 from ..elementwise import isnan, where
 from ..joining import concatenate
@@ -68,7 +68,7 @@ def _expm_back(options: Any, operands: Operands, y: Tensor, g: Tensor) -> list[T
     turned = adjoint(operands[0])
     n = turned.shape[-1]
     above = concatenate([turned, g], -1)
-    below = concatenate([zeros(turned.shape, dtype=turned.dtype), turned], -1)
+    below = concatenate([zeros_like(turned), turned], -1)
     return [expm(concatenate([above, below], -2))[..., :n, n:]]
 
 
@@ -183,7 +183,7 @@ def _matrix_norm(t: Tensor, ord: Any) -> Tensor:
 def _end(t: Tensor, largest: bool) -> Tensor:
     """The largest or smallest along the last axis; of nothing, the largest is 0."""
     if largest and t.shape[-1] == 0:
-        return zeros(t.shape[:-1], dtype=t.dtype)
+        return zeros(t.shape[:-1], dtype=t.dtype, device=t.device)
     return reductions.amax(t, -1) if largest else reductions.amin(t, -1)  # type: ignore[no-any-return]
 
 

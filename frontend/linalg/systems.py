@@ -77,7 +77,7 @@ def _solve(name: str, a: Tensor, b: Tensor) -> Tensor:
         return permute(found, (*range(1, b.ndim - 1), 0, b.ndim - 1))
     a, b = same_batch(name, a, b)
     if 0 in b.shape:
-        return zeros(b.shape, dtype=b.dtype)
+        return zeros(b.shape, dtype=b.dtype, device=b.device)
     return on_host("solve", b.shape, a, b, options=(name,))
 
 
@@ -127,7 +127,7 @@ def triangular(name: str, a: Any, b: Any, upper: bool, transpose: bool = False,
         raise ValueError(f"{name}: expected b to fit a, got shapes {m.shape} and {x.shape}")
     m, x = same_batch(name, m, x)
     if 0 in x.shape:
-        return zeros(x.shape, dtype=dtype)
+        return zeros(x.shape, dtype=dtype, device=x.device)
     options = (name, bool(upper), bool(transpose), bool(unit), bool(left))
     found = on_host("solve_triangular", x.shape, m, x, options=options)
     return found.to(dtype)  # type: ignore[no-any-return]
@@ -157,7 +157,7 @@ def det(a: Any) -> Tensor:
     """Determinants of square matrices (..., n, n), of shape (...). LAPACK getrf. NumPy det."""
     t, dtype = square("det", a)
     if 0 in t.shape[-2:]:
-        return full(t.shape[:-2], 1, dtype=dtype)
+        return full(t.shape[:-2], 1, dtype, t.device)
     return on_host("det", t.shape[:-2], t, options=("det",)).to(dtype)  # type: ignore[no-any-return]
 
 
@@ -181,7 +181,7 @@ def slogdet(a: Any) -> SlogdetResult:
     t, dtype = square("slogdet", a)
     lead = t.shape[:-2]
     if 0 in t.shape:
-        return SlogdetResult(full(lead, 1, dtype=dtype), full(lead, 0, dtype=dtype.real))
+        return SlogdetResult(full(lead, 1, dtype, t.device), full(lead, 0, dtype.real, t.device))
     flat = on_host("slogdet", (total(lead, lead),), t, options=("slogdet",))
     sign, size = parts(flat, lead, lead)
     if not dtype.is_complex:
@@ -235,7 +235,7 @@ def factoring(name: str, a: Any) -> LUFactors:
     t, dtype = matrices(name, a)
     lead, small = t.shape[:-2], min(t.shape[-2:])
     if not t.size:
-        return LUFactors(t.to(dtype), zeros((*lead, small), dtype=dt.int32))
+        return LUFactors(t.to(dtype), zeros((*lead, small), dtype=dt.int32, device=t.device))
     shapes = (t.shape, (*lead, small))
     factors, pivots = parts(on_host("lu", (total(*shapes),), t, options=(name,)), *shapes)
     return LUFactors(factors.to(dtype), real_part(pivots).detach().to(dt.int32))
@@ -244,14 +244,14 @@ def factoring(name: str, a: Any) -> LUFactors:
 def _order(pivots: Tensor, rows: int) -> Tensor:
     """The rows' order after the exchanges, int64 (..., rows)."""
     if not pivots.size:
-        return broadcast_to(arange(rows), (*pivots.shape[:-1], rows))
+        return broadcast_to(arange(rows, device=pivots.device), (*pivots.shape[:-1], rows))
     return on_host("permutation", (*pivots.shape[:-1], rows), pivots, options=rows,  # type: ignore[arg-type]
                    dtype=dt.int64)
 
 
 def _columns(order: Tensor, dtype: dt.DType) -> Tensor:
     """The permutation matrix P with (P^T a)[i] = a[order[i]]."""
-    rows = arange(order.shape[-1]).unsqueeze(-1)
+    rows = arange(order.shape[-1], device=order.device).unsqueeze(-1)
     return (order.unsqueeze(-2) == rows).to(dtype)  # type: ignore[no-any-return]
 
 
@@ -263,7 +263,8 @@ def lu(a: Any) -> LUResult:
     factors, pivots = factoring("lu", a)
     m, n = factors.shape[-2:]
     small = min(m, n)
-    lower = tril(factors[..., :, :small], -1) + eye(m, small, dtype=factors.dtype)
+    unit = eye(m, small, dtype=factors.dtype, device=factors.device)
+    lower = tril(factors[..., :, :small], -1) + unit
     return LUResult(_columns(_order(pivots, m), factors.dtype), lower,
                     triu(factors[..., :small, :]))
 
@@ -410,7 +411,7 @@ def fitting(name: str, a: Any, b: Any, rcond: float | None = None) -> LstsqResul
     lead, small = m.shape[:-2], min(m.shape[-2:])
     shapes = ((*lead, m.shape[-1], rows.shape[-1]), (*lead, 1), (*lead, small))
     if 0 in m.shape or 0 in rows.shape:
-        solution, rank, values = (zeros(s, dtype=m.dtype) for s in shapes)
+        solution, rank, values = (zeros(s, dtype=m.dtype, device=m.device) for s in shapes)
     else:
         ratio = resolution(m) * max(m.shape[-2:]) if rcond is None else float(rcond)
         flat = on_host("lstsq", (total(*shapes),), m, rows, options=(name, ratio))

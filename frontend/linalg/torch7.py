@@ -108,7 +108,8 @@ def symeig(a: Any, vectors: str | bool = "N", triangle: str = "U") -> EighResult
     if vectors in (True, "V"):
         return factor_eigh("symeig", a, name)
     _one_of("symeig", "vectors", "N" if vectors is False else str(vectors), "N", "V")
-    return EighResult(eigvalsh(a, name), zeros((0,), dtype=square("symeig", a)[1]))
+    t, dtype = square("symeig", a)
+    return EighResult(eigvalsh(t, name).to(dtype), zeros((0,), dtype=dtype, device=t.device))
 
 
 class EigResult(NamedTuple):

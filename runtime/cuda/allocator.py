@@ -42,17 +42,19 @@ class DeviceBuffer:
     """`nbytes` of a device's memory at `pointer`, alive as long as the object is.
 
     exported: another library may look at the memory, so it must not be written in place. owner:
-    what keeps borrowed memory alive, or None. device: "cuda:N".
+    what keeps borrowed memory alive, or None. device: "cuda:N". failed: the error of the program
+    that should have written the memory, once somebody has been told.
     """
 
-    __slots__ = ("__weakref__", "block", "device", "exported", "nbytes", "owner", "pointer",
-                 "source")
+    __slots__ = ("__weakref__", "block", "device", "exported", "failed", "nbytes", "owner",
+                 "pointer", "source")
 
     def __init__(self, device: str, pointer: int, nbytes: int, block: Block | None, source: Any,
                  owner: Any = None) -> None:
         self.device, self.pointer, self.nbytes = device, pointer, nbytes
         self.block, self.source, self.owner = block, source, owner
         self.exported = owner is not None
+        self.failed: Exception | None = None
 
     def __del__(self) -> None:
         block = self.block

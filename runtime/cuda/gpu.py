@@ -64,7 +64,10 @@ class Gpu:
             self.staging.to_device(to.pointer, raw(array), stream)
 
     def copy_out(self, source: DeviceBuffer, array: np.ndarray) -> None:
-        """Memory's bytes into a C-contiguous array. Raises what went wrong since the last look."""
+        """Memory's bytes into a C-contiguous array. Raises what went wrong since the last look, and
+        what was wrong with the program that should have written this memory."""
+        if source.failed is not None:
+            raise source.failed
         with drivers.active(self.index):
             stream = streams.current(self.index)
             source.use(stream)

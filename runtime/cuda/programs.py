@@ -9,6 +9,7 @@ raises what it says (`raise_errors`).
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from flambeau.runtime.cuda.streams import Event, Stream
 FREE_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
 
 Places = list[int]  # the address behind each slot
+# how to tell an error, the block with its word, and what the latest run wrote into new memory
+Waiting = tuple[devices.Late | None, Any, "list[weakref.ref[Any]]"]
 
 
 class Stopped(Exception):
@@ -52,7 +55,7 @@ class Executable:
         self.graphs = Graphs(gpu.index, launches_of(program.steps))
         self.blocks: dict[Stream, tuple[Any, bytes]] = {}  # scalars in device memory, and which
         self.lock = threading.RLock()
-        self.waiting: tuple[devices.Late | None, Any] | None = None  # to raise what the word says
+        self.waiting: Waiting | None = None  # to raise what the word says
 
     def start(self, inputs: Sequence[Any], outputs: Sequence[Any], scalars: Sequence[Any],
               late: devices.Late | None = None) -> None:
@@ -73,7 +76,8 @@ class Executable:
             except execute.ProgramError as error:  # a host routine's
                 raise (late(error) if late is not None else error) from None
             if self.program.errors:
-                self.waiting = late, block
+                made = [weakref.ref(m) for m, a in zip(outputs, self.program.alias) if a < 0]
+                self.waiting = late, block, made
                 self.gpu.running.add(self)
 
     def profile(self, inputs: Sequence[Any], outputs: Sequence[Any], scalars: Sequence[Any]
@@ -218,14 +222,17 @@ class Executable:
         with self.lock:
             if self.waiting is None:
                 return
-            (late, _), self.waiting = self.waiting, None
+            (late, _, made), self.waiting = self.waiting, None
             for block, _ in list(self.blocks.values()):
                 block.use(stream)
                 word = self.word(block.pointer, stream)
                 if word:
                     drivers.current().memset_d8_async(block.pointer, 0, 8, stream.given)
                     error = execute.ProgramError(*self.program.errors[word - 1])
-                    raise (late(error) if late is not None else error) from None
+                    told = late(error) if late is not None else error
+                    for memory in filter(None, (m() for m in made)):
+                        memory.failed = told
+                    raise told from None
 
 
 def every(steps: Iterable[Step]) -> Iterable[Step]:

@@ -164,6 +164,8 @@ def test_an_index_out_of_range_is_told_when_somebody_waits(driver):
     assert "test_running.py" in str(there.value)
     fb.cuda.synchronize()  # told once
     assert (x + 1).tolist() == [2, 3, 4] and y.shape == (2,)
+    with pytest.raises(IndexError, match="test_running"):  # of what it should have made
+        y.numpy()
 
 
 def test_a_refused_module_is_told_in_the_drivers_words(driver):

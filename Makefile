@@ -44,6 +44,7 @@ test-gpu: $(TEST)
 lint: $(TEST) $(FARM)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy --config-file mypy.ini -p flambeau
+	MYPYPATH=build/typecheck:tests $(BIN)/python -m mypy --config-file mypy.ini -p emulator
 
 # pip's own variables (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL) choose the index; a CPU build of PyTorch is
 # named by ARGS='--spec torch=torch==2.13.0+cpu' where the index has one.

@@ -173,8 +173,8 @@ def _program(roots: list[Node], device: str) -> tuple[Any, list[Node], list[Node
     """The program that computes these, and its graph's nodes, buffer leaves and scalars."""
     first, last = roots[0], roots[-1]
     there = device if device == "cpu" else devices.find(device)
-    hint = (there, config.cpu, config.vector_bytes, config.matmul, config.skip, len(roots),
-            first.op, first.shape, last.op, last.shape)
+    hint = (there, config.cpu, config.vector_bytes, config.matmul, config.skip, config.tf32,
+            len(roots), first.op, first.shape, last.op, last.shape)
     match = _known.find(hint, roots)
     if match is not None:
         known, order = match

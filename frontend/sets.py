@@ -269,8 +269,8 @@ def histogram_bin_edges(x: Any, bins: Any = 10, range: tuple[float, float] | Non
     vector, or NumPy's choice for a name as "auto" (which forces). NumPy histogram_bin_edges."""
     t, n = floating("histogram", x)
     if isinstance(bins, str):
-        found = np.histogram_bin_edges(t.numpy(), bins, range, weights)
-        return tensor(found, n.dtype, t.device)
+        chosen = np.histogram_bin_edges(t.numpy(), bins, range, weights)
+        return tensor(chosen, n.dtype, t.device)
     if not isinstance(bins, int):
         edges = bins if isinstance(bins, Tensor) else tensor(bins, n.dtype, t.device)
         if edges.ndim != 1:

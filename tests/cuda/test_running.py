@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import flambeau as fb
 import numpy as np
 import pytest
+from flambeau.compiler.config import override
 from flambeau.runtime import devices
 from flambeau.runtime.cuda import graphs, modules
 
@@ -207,3 +210,56 @@ def test_old_processors_are_refused(machine):
     with pytest.raises(RuntimeError, match=r"cuda: expected compute capability 7.5 or later, got "
                                            r"6.1 \(cuda:0\)"):
         (fb.ones(3, device="cuda") + 0.5).realize()
+
+
+def test_a_forked_child_says_that_it_cannot(driver):
+    x = fb.tensor([1.0, 2.0], device="cuda")
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            x.numpy()
+        except RuntimeError as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(read, 1000).decode()
+    assert said == ("cuda: expected a process that has not forked since its first use of CUDA, got "
+                    "a child; start workers with the 'spawn' method")
+    assert x.tolist() == [1.0, 2.0]  # the parent goes on
+
+
+def test_tf32_is_another_program_also_for_graphs_seen_before(driver):
+    x = fb.tensor(np.random.default_rng(0).random((40, 40)), device="cuda").float()
+
+    def product():
+        return (x @ x + 1.0).numpy()
+
+    plain = [product() for _ in range(3)]
+    with override(tf32=True):
+        rounded = [product() for _ in range(3)]
+    assert (plain[0] == plain[2]).all() and (rounded[0] == rounded[2]).all()
+    off = np.abs(rounded[0] - plain[0]).max()
+    assert 1e-5 < off < 40 * 2.0 ** -10 and (product() == plain[0]).all()
+
+
+def test_machine_code_is_made_once_where_there_is_an_assembler(driver, monkeypatch, tmp_path):
+    """A script in ptxas's place: it notes its arguments and gives what ptxas would begin with."""
+    tool = tmp_path / "ptxas"
+    tool.write_text("#!/bin/sh\n"
+                    f"echo \"$@\" >> {tmp_path}/said\n"
+                    "case $1 in --version) echo one; exit;; -arch=sm_75) exit 1;; esac\n"
+                    "printf '\\177ELF' > $4\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    modules.assembler.cache_clear()
+    monkeypatch.setattr(modules.drivers, "replaced", lambda: False)  # not for an emulated GPU
+    text = f"// {tmp_path}".encode()
+    try:
+        assert [modules._machine_code(text, "sm_90") for _ in range(2)] == [b"\x7fELF"] * 2
+        assert [modules._machine_code(text, "sm_75") for _ in range(2)] == [None] * 2  # refused
+    finally:
+        modules.assembler.cache_clear()
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [s.split()[0] for s in said] == ["--version", "-arch=sm_90", "-arch=sm_75"]

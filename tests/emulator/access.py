@@ -224,7 +224,7 @@ def _wrap_decrement(old: Array, limit: Array) -> Array:
     return np.where((old == 0) | (old > limit), limit, old - np.uint32(1))
 
 
-UPDATES: dict[str, Callable[..., Array]] = {
+UPDATES: dict[str, Callable[..., Any]] = {
     "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor, "exch": lambda old, new: new,
     "cas": lambda old, expected, new: np.where(old == expected, new, old),
@@ -235,7 +235,7 @@ TYPES = {"add": ("u32", "s32", "u64", "f16", "f16x2", "bf16", "bf16x2", "f32", "
          "exch": ("b32", "b64"), "cas": ("b16", "b32", "b64"), "inc": ("u32",), "dec": ("u32",)}
 
 
-def _update(name: str, type_: str) -> Callable[..., Array]:
+def _update(name: str, type_: str) -> Callable[..., Any]:
     f = UPDATES[name]
     if type_ in ("bf16", "bf16x2"):
         return lambda old, x: narrow(from_bf16(old) + from_bf16(x), type_)
@@ -286,7 +286,7 @@ def atom(b: Builder, ins: Instruction) -> Step:
 
 
 def _serial(where: Locator, m: Any, held: Memory, at: Array, lanes: Array | None,
-            args: list[Array], what: tuple[Callable[..., Array], str, int]) -> Array:
+            args: list[Array], what: tuple[Callable[..., Any], str, int]) -> Array:
     """Reads, updates and writes each lane's element; what the lanes found there."""
     f, type_, bytes_ = what
     kind = NUMPY[type_]

@@ -16,7 +16,7 @@ from emulator.faults import PtxError
 from emulator.parse import Address, Group, Immediate, Instruction, Operand, Register, Symbol
 from emulator.types import BITS, PLAIN, Array, constant
 
-Step = Callable[[list[Any], Any], None]
+Step = Callable[[list[Any], Any], Any]
 
 SPECIAL = {f"%{name}.{axis}": "u32" for name in ("tid", "ntid", "ctaid", "nctaid")
            for axis in "xyz"} | {

@@ -75,7 +75,7 @@ class Chunk:
     # -- registers -----------------------------------------------------------------------------
 
     def _registers(self) -> None:
-        self.registers = [np.empty(self.total, NUMPY[PLAIN.get(bits, "pred")])
+        self.registers: list[Array] = [np.empty(self.total, NUMPY[PLAIN.get(bits, "pred")])
                           for bits in self.code.bits]
         for r, source in self.code.presets.items():
             value = source if isinstance(source, int) else self._special(source)

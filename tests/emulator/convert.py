@@ -105,12 +105,12 @@ def _to_integer(values: Array, to: str, source: str) -> Array:
     limits = np.iinfo(NUMPY[to])
     exact = values.astype(np.float64)
     inside = (exact >= limits.min) & (exact < float(limits.max) + (BITS[to] < 64))
-    made = np.where(inside, exact, 0).astype(NUMPY[to])
+    made: Array = np.where(inside, exact, 0).astype(NUMPY[to])
     made = np.where(exact < limits.min, NUMPY[to](limits.min), made)
     over = exact >= float(limits.max) if BITS[to] == 64 else exact > limits.max
     made = np.where(over, NUMPY[to](limits.max), made)
     odd = source == "f64" or BITS[to] == 64
-    nan = np.array(1 << (BITS[to] - 1) if odd else 0, f"u{BITS[to] // 8}").astype(NUMPY[to])
+    nan: Array = np.array(1 << (BITS[to] - 1) if odd else 0, f"u{BITS[to] // 8}").astype(NUMPY[to])
     return np.where(np.isnan(exact), nan, made)
 
 
@@ -137,7 +137,7 @@ def _from_integer(x: Array, modes: list[str], to: str) -> Array:
         exact = [np.array([int(a) for a in np.atleast_1d(x)], object)]
         return narrow(_exact_integers(near, exact[0], to, mode), to)
     if x.dtype.itemsize == 8 and to in ("f32", "f64"):
-        made = x.astype(NUMPY[to])
+        made: Array = x.astype(NUMPY[to])
     elif x.dtype.itemsize == 8:
         large = (x > 2 ** 53) | (x < -2 ** 53 if x.dtype.kind == "i" else False)
         sticky = np.where(x & x.dtype.type(0x7FF), x.dtype.type(0x800), x.dtype.type(0))
@@ -209,7 +209,7 @@ def _unpack(b: Builder, ins: Instruction, d: Group, x: object, type_: str) -> St
     kind = NUMPY[f"u{BITS[type_] // 8 * 8}"]
 
     def step(v: list[Array], m: object) -> None:
-        whole = np.array(v[read]).view(kind)
+        whole: Array = np.array(v[read]).view(kind)
         for i, w in enumerate(writes):
             v[w][...] = (whole >> kind(bits * i)).astype(f"u{bits // 8}")
     return step

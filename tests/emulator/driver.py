@@ -56,6 +56,9 @@ class RuntimeError_(Error):
 class Names:
     """An enumeration: every upper-case attribute is its own value."""
 
+    def __getattr__(self, name: str) -> str:  # for names that are not known
+        raise AttributeError(name)
+
     def __init__(self, known: tuple[str, ...]) -> None:
         for name in known:
             setattr(self, name, name)
@@ -80,6 +83,10 @@ class Driver:
 
     Error, LogicError, LaunchError, MemoryError = Error, LogicError, LaunchError, OutOfMemory
     RuntimeError = RuntimeError_
+    Device: Any
+    Context: Any
+    Stream: Any
+    Event: Any
     function_attribute = Names(("MAX_DYNAMIC_SHARED_SIZE_BYTES", "NUM_REGS", "SHARED_SIZE_BYTES",
                                 "LOCAL_SIZE_BYTES", "CONST_SIZE_BYTES", "MAX_THREADS_PER_BLOCK",
                                 "PREFERRED_SHARED_MEMORY_CARVEOUT"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from emulator.types import (
 )
 
 SINGLE = {"f16x2": "f16", "bf16x2": "bf16"}
-F = Callable[..., Array]
+F = Callable[..., Any]
 
 
 def _float_step(b: Builder, ins: Instruction, f: F, type_: str, exact: F | None = None,
@@ -50,6 +51,7 @@ def _float_step(b: Builder, ins: Instruction, f: F, type_: str, exact: F | None 
         out = f(*values)
         if mode != "rn":
             shape = np.broadcast_shapes(*(a.shape for a in values))
+            assert exact is not None
             out = exactly(exact, np.broadcast_to(out, shape), values, single, mode)
             if mode == "rm" and addends is not None:  # then x - x is -0
                 one, other = addends(*values)
@@ -214,7 +216,7 @@ def testp(b: Builder, ins: Instruction) -> Step:
     kind, type_ = parts(ins)
     expect(type_ in ("f32", "f64"), ins)
     tiny = np.finfo(NUMPY[type_]).tiny
-    tests = {"finite": np.isfinite, "infinite": np.isinf, "notanumber": np.isnan,
+    tests: dict[str, F] = {"finite": np.isfinite, "infinite": np.isinf, "notanumber": np.isnan,
              "number": lambda x: ~np.isnan(x),
              "normal": lambda x: np.isfinite(x) & (np.abs(x) >= tiny),
              "subnormal": lambda x: (x != 0) & (np.abs(x) < tiny)}
@@ -282,7 +284,7 @@ def setp(b: Builder, ins: Instruction) -> Step:
         to = b.write(d, "pred")
         if isinstance(f, np.ufunc) and not join:
             return lambda v, m: f(v[first], v[second], v[to])
-        pair = (to,)
+        pair: tuple[int, ...] = (to,)
     else:
         pair = tuple(b.write(o, "pred") for o in b.items(d, 2))
 

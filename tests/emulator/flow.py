@@ -56,7 +56,7 @@ class Block:
     ins: Instruction | None = None
     guard: tuple[int, bool] | None = None  # slot, negated
     targets: tuple[int, ...] = ()
-    slots: tuple[int | None, ...] = ()  # of the ending instruction's operands
+    slots: tuple[Any, ...] = ()  # of the ending instruction's operands
     step: Step | None = None
     ends: frozenset[int] = frozenset()  # registers that the end reads
     writes: frozenset[int] = frozenset()  # registers that the end writes

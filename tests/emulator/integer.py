@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from emulator.types import BITS, NUMPY, SIGNED, Array
 INTEGERS = ("u16", "s16", "u32", "s32", "u64", "s64")
 
 
-def elementwise(b: Builder, ins: Instruction, f: Callable[..., Array], out: str, *types: str
+def elementwise(b: Builder, ins: Instruction, f: Callable[..., Any], out: str, *types: str
                 ) -> Step:
     """d = f(operands); a ufunc of one type writes in place."""
     d, *sources = operands(ins, 1 + len(types))
@@ -79,7 +80,7 @@ def _signed24(a: Array) -> Array:
     return (kept ^ 0x800000) - 0x800000 if a.dtype.kind == "i" else kept
 
 
-def saturated(f: Callable[..., Array]) -> Callable[..., Array]:
+def saturated(f: Callable[..., Any]) -> Callable[..., Any]:
     """f of int32 values, clamped to int32 instead of wrapped."""
     def run(*args: Array) -> Array:
         exact = f(*(a.astype(np.int64) for a in args))
@@ -301,11 +302,11 @@ def bfe(b: Builder, ins: Instruction) -> Step:
 
     def f(a: Array, position: Array, length: Array) -> Array:
         at, count = position & np.uint32(0xFF), length & np.uint32(0xFF)
-        plain = a.view(kind) if a.ndim else a.astype(kind)
+        plain: Array = a.view(kind) if a.ndim else a.astype(kind)
         mask = low_bits(count, kind)
         made = np.right_shift(plain, at.astype(kind)) & mask
         if type_[0] == "s":
-            end = np.minimum(at + count - np.uint32(1), np.uint32(bits - 1)).astype(kind)
+            end: Array = np.minimum(at + count - np.uint32(1), np.uint32(bits - 1)).astype(kind)
             sign = np.where(count == 0, False, (plain >> end) & kind(1) != 0)
             kept = low_bits(np.minimum(count, np.maximum(np.uint32(bits), at) - at), kind)
             made = np.where(sign, made | ~kept, made)
@@ -319,7 +320,8 @@ def bfi(b: Builder, ins: Instruction) -> Step:
     kind = NUMPY[type_]
 
     def f(a: Array, c: Array, position: Array, length: Array) -> Array:
-        at, count = (position & np.uint32(0xFF)).astype(kind), length & np.uint32(0xFF)
+        at: Array = (position & np.uint32(0xFF)).astype(kind)
+        count = length & np.uint32(0xFF)
         mask = np.left_shift(low_bits(count, kind), at)
         return (c & ~mask) | (np.left_shift(a, at) & mask)
     return elementwise(b, ins, f, type_, type_, type_, "u32", "u32")
@@ -361,7 +363,7 @@ def bfind(b: Builder, ins: Instruction) -> Step:
     bits = BITS[type_]
 
     def f(a: Array) -> Array:
-        plain = np.where(a < 0, ~a, a).astype(NUMPY[f"u{bits}"])
+        plain: Array = np.where(a < 0, ~a, a).astype(NUMPY[f"u{bits}"])
         zeros = leading_zeros(plain)
         found = zeros if shifted else np.uint32(bits - 1) - zeros
         return np.where(plain == 0, np.uint32(0xFFFFFFFF), found)
@@ -394,7 +396,7 @@ def lop3(b: Builder, ins: Instruction) -> Step:
 
     def step(v: list[Array], m: object) -> None:
         a, c, e = (v[s] for s in slots[:3])
-        out = np.uint32(0)
+        out: Any = np.uint32(0)
         for i in rows:
             out = out | ((a if i & 4 else ~a) & (c if i & 2 else ~c) & (e if i & 1 else ~e))
         v[slots[3]][...] = out

@@ -90,7 +90,7 @@ def ufunc(name: str) -> Any:
                              )(table[1])  # PyUFunc_FromFuncAndData
     loops = (ctypes.c_void_p * 1)(_engine().get_function_address(name))
     data = (ctypes.c_void_p * 1)(None)
-    types = (ctypes.c_char * (count + 1))(*[np.dtype(kind).num] * (count + 1))
+    types = ctypes.create_string_buffer(bytes([np.dtype(kind).num] * (count + 1)))
     label = ctypes.create_string_buffer(name.encode())
     _kept.extend((loops, data, types, label))
     return make(ctypes.addressof(loops), ctypes.addressof(data), ctypes.addressof(types), 1, count,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from flambeau.compiler import dtype as dt
-from flambeau.compiler import pipeline, request, target
+from flambeau.compiler import fold, pipeline, request, target
 from flambeau.compiler.launch import Copy, Fill, GpuProgram, Host, Launch, Repeat, Step
 from flambeau.compiler.node import Node
 from flambeau.runtime import externs, jit, reference
@@ -31,7 +31,7 @@ class Run:
         block = bytearray(max(8, program.scalar_bytes))
         for (name, at), value in zip(program.scalars, scalars):
             kind = dt.by_name(name)
-            held = reference.to_bfloat16(np.float32([value])) if kind is dt.bfloat16 else \
+            held = fold.to_bfloat16(np.array([value], np.float32)) if kind is dt.bfloat16 else \
                 np.array([value]).astype(kind.numpy)
             block[at:at + held.nbytes] = held.tobytes()
         self.scalars = self.upload(np.frombuffer(bytes(block), np.uint8))

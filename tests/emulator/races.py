@@ -119,11 +119,12 @@ class Races:
             known = np.where(named, self.known[self.warp[t[i]], self.lane[t[i]]], FOREVER).min(1)
             late[i] = self.read_time[g[i]] > known
         if late.any():
-            i = int(np.flatnonzero(late)[0])
-            lanes = np.flatnonzero((int(others[i]) >> np.arange(32)) & 1)
-            mates = np.flatnonzero((self.warp == warp[i]) & np.isin(self.lane, lanes[:1]))
-            other = int(mates[0]) if warp[i] >= 0 and len(mates) else MANY
-            self._report(m, ins, g[i], t[i], kind, "read", other, self.read_line[g[i]])
+            first = int(np.flatnonzero(late)[0])
+            lanes = np.flatnonzero((int(others[first]) >> np.arange(32)) & 1)
+            mates = np.flatnonzero((self.warp == warp[first]) & np.isin(self.lane, lanes[:1]))
+            other = int(mates[0]) if warp[first] >= 0 and len(mates) else MANY
+            self._report(m, ins, int(g[first]), int(t[first]), kind, "read", other,
+                         int(self.read_line[g[first]]))
 
     def _bit(self, t: Array) -> Array:
         return np.uint32(1) << self.lane[t].astype(np.uint32)

@@ -44,7 +44,7 @@ def view(base: Array, type_: str) -> Array:
         if base.dtype != wanted:
             raise PtxError(f"ptx: expected a register of type {type_}, got another")
         return base
-    seen = base.view(wanted)
+    seen: Array = base.view(wanted)
     ratio = len(seen) // len(base) if type_ not in ("f16x2", "bf16x2") and len(base) else 1
     return seen[::ratio] if ratio > 1 else seen
 

@@ -23,6 +23,7 @@ from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import devices, execute, jit, memory, reference
 from flambeau.runtime.lapack import LinAlgError
 from flambeau.runtime.matching import INNER, LEAF, SCALAR, Pattern, Recent, worth_it
+from flambeau.runtime.starting import starter
 
 from .storage import Storage
 
@@ -30,13 +31,15 @@ from .storage import Storage
 class Waiting:
     """Storages that wait to be computed, in the order in which they came; none is kept alive.
 
-    A set's order would follow addresses, and with it programs, their keys and the last bit.
+    A set's order would follow addresses, and with it programs, their keys and the last bit. some:
+    true while any waits, without a call.
     """
 
-    __slots__ = ("_refs",)
+    __slots__ = ("_refs", "some")
 
     def __init__(self) -> None:
         self._refs: weakref.WeakKeyDictionary[Storage, None] = weakref.WeakKeyDictionary()
+        self.some: dict[Any, None] = self._refs.data  # type: ignore[attr-defined]
 
     def add(self, storage: Storage) -> None:
         """One more, at the end unless it is there."""
@@ -69,10 +72,11 @@ class Postponed:
     """States whose updates a compiled function has left for its next call (postponing.py), and who
     takes turns in changing them. new: were some left since the last look?"""
 
-    __slots__ = ("_turns", "new")
+    __slots__ = ("_some", "_turns", "new")
 
     def __init__(self) -> None:
         self._turns: weakref.WeakKeyDictionary[Storage, Any] = weakref.WeakKeyDictionary()
+        self._some: dict[Any, Any] = self._turns.data  # type: ignore[attr-defined]  # true while there are any: asked for every value
         self.new = False
 
     def add(self, storage: Storage, turns: Any) -> None:
@@ -88,7 +92,7 @@ class Postponed:
     def install(self, s: Storage, n: Node, leaf: Node) -> None:
         """Storage s has the value `leaf` if its node is still n: a compiled function may have
         changed it meanwhile in another thread, and then only n has this value."""
-        turns = self._turns.get(s)
+        turns = self._turns.get(s) if self._some else None
         if turns is None or turns.enter():
             try:
                 if s.node is n:
@@ -115,6 +119,11 @@ def settle() -> None:
 
 def realize(storages: list[Storage]) -> None:
     """Computes the values of storages together; afterwards each `storage.leaf` is a buffer."""
+    if len(storages) == 1:  # the usual question, and no lists to make
+        s = storages[0]
+        n, leaf = s.node, s.leaf
+        postponed.install(s, n, leaf if leaf is not None else compute([n], s.device)[0])
+        return
     pending: dict[Node, list[Storage]] = {}
     elsewhere: list[Storage] = []
     device = ""
@@ -142,13 +151,29 @@ def compute(roots: list[Node], device: str = "cpu") -> list[Node]:
     device (numbers, positions known to the host) are copied there for the run."""
     if config.device == "reference":
         return [leaf_of(v, n.dtype, device) for v, n in zip(reference.evaluate(roots), roots)]
-    program, order, leaves, scalars = _program(roots, device)
+    known, order = _program(roots, device)
     allocate = memory.allocate if device == "cpu" else allocator(device)
-    made = [allocate(r.nbytes) for r in roots]
+    made = [allocate(nbytes) for nbytes in known.nbytes]
     if config.device != "null":  # which compiles and runs nothing
-        program.start([leaf.arg for leaf in leaves], made, [s.arg.value for s in scalars],
-                      lambda error: located(error, order))
+        _run(known, order, made)
     return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
+
+
+def _run(known: _Known, order: list[Node], made: list[Any]) -> None:
+    """Runs a graph's program on its leaves' memory, by the short way if there is one."""
+    program, begin = known.program, known.begin
+    if (begin is not None and program.plain
+            and begin(order, made, program.status_address, 0) is None):
+        return
+    numbers = [order[i].arg.value for i in known.scalars]
+    if begin is not None:
+        try:
+            if program.begin(begin, order, made, numbers):
+                return
+        except execute.ProgramError as error:
+            raise located(error, order) from None
+    program.start([order[i].arg for i in known.leaves], made, numbers,
+                  lambda error: located(error, order))
 
 
 def allocator(device: str) -> Callable[[int], Any]:
@@ -157,45 +182,50 @@ def allocator(device: str) -> Callable[[int], Any]:
 
 
 class _Known(NamedTuple):
-    """A graph to compare others with, and its program. leaves, scalars: their numbers."""
+    """A graph to compare others with, and its program. leaves, scalars: their numbers; nbytes: the
+    roots'; begin: the short way to run it (starting.py), if it is often used and there is one."""
 
-    pattern: Pattern
+    pattern: Pattern | None
     program: Any
     leaves: list[int]
     scalars: list[int]
+    nbytes: list[int]
+    begin: Callable[..., Any] | None
 
 
 _known: Recent[_Known] = Recent()
 _met: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that a lazy graph asked for
 
 
-def _program(roots: list[Node], device: str) -> tuple[Any, list[Node], list[Node], list[Node]]:
-    """The program that computes these, and its graph's nodes, buffer leaves and scalars."""
+def _program(roots: list[Node], device: str) -> tuple[_Known, list[Node]]:
+    """What is known of the program that computes these, and the graph's nodes by number."""
     first, last = roots[0], roots[-1]
     there = device if device == "cpu" else devices.find(device)
     hint = (there, config.cpu, config.vector_bytes, config.matmul, config.skip, config.tf32,
             len(roots), first.op, first.shape, last.op, last.shape)
     match = _known.find(hint, roots)
     if match is not None:
-        known, order = match
-        return (known.program, order, [order[i] for i in known.leaves],
-                [order[i] for i in known.scalars])
+        return match
     request = prepare(roots)
     program = executable(request, device)
-    if program in _met and worth_it(request.order):  # it will come again
-        _known.add(hint, _remembered(request, program))
+    again = program in _met and worth_it(request.order)  # it will come again
+    known = _remembered(request, program, again)
+    if again:
+        _known.add(hint, known)
     _met.add(program)
-    return program, request.order, request.leaves, request.scalars
+    return known, request.order
 
 
-def _remembered(request: Request, program: Any) -> _Known:
+def _remembered(request: Request, program: Any, again: bool = True) -> _Known:
     rows, outputs, _ = request.key
     kinds = [LEAF if len(row) == 2 and type(row[0]) is int else
              SCALAR if row[0] == "scalar" else INNER for row in rows]
     sources = [row[4:] if kind == INNER else () for row, kind in zip(rows, kinds)]
-    return _Known(Pattern(request.order, kinds, sources, outputs, False), program,
-                  [i for i, kind in enumerate(kinds) if kind == LEAF],
-                  [i for i, kind in enumerate(kinds) if kind == SCALAR])
+    leaves = [i for i, kind in enumerate(kinds) if kind == LEAF]
+    short = again and isinstance(program, execute.Executable)
+    return _Known(Pattern(request.order, kinds, sources, outputs, False) if again else None,
+                  program, leaves, [i for i, kind in enumerate(kinds) if kind == SCALAR],
+                  [n.nbytes for n in request.roots], starter(program, leaves) if short else None)
 
 
 _programs: dict[tuple[object, ...], Any] = {}
@@ -345,14 +375,17 @@ def user_frame() -> tuple[str, int]:
 
 def force(storages: list[Storage]) -> None:
     """Computes storages because the user's code needs numbers now; counted by its line."""
-    if all(s.leaf is not None for s in storages):
+    for s in storages:
+        if s.leaf is None:
+            break
+    else:
         return
     place = user_frame()
     if _mode.forbidden:
         raise RuntimeError(f"no_sync: expected no computation to be forced, got one at "
                            f"{place[0]}:{place[1]}")
     syncs[place] += 1
-    if due or along:
+    if due.some or along.some:
         storages = list(dict.fromkeys([*storages, *due, *along]))
         due.clear()
         along.clear()

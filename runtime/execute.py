@@ -73,6 +73,22 @@ class Executable:
             self.functions[0](ctypes.addressof(table), where, None)
         else:
             self._pieces(table, where)
+        self._check(packed)
+
+    def begin(self, start: Callable[..., Any], order: Sequence[Any], made: Sequence[Any],
+              scalars: Sequence[float | int | bool]) -> bool:
+        """Runs by the short way, see starting.py; False where that cannot be. Raises ProgramError
+        when a value was found wrong."""
+        packed = self.scalars.pack(scalars)
+        bytes_ = self.program.arena_bytes
+        arena = memory.allocate(bytes_) if bytes_ else None
+        where = arena.address if arena is not None else 0
+        if start(order, made, ctypes.addressof(packed), where) is not None:
+            return False
+        self._check(packed)
+        return True
+
+    def _check(self, packed: Any) -> None:
         status = int.from_bytes(packed.raw[:8], "little") if self.program.errors else 0
         if status:
             raise ProgramError(*self.program.errors[status - 1])

@@ -63,7 +63,7 @@ class Matched(Protocol):
     """What `Recent` keeps: anything that has a pattern."""
 
     @property
-    def pattern(self) -> Pattern: ...
+    def pattern(self) -> Pattern | None: ...
 
 
 K = TypeVar("K", bound=Matched)
@@ -82,7 +82,7 @@ class Recent(Generic[K]):
         """A known graph of the same structure, and the new one's nodes by number."""
         found = self._places.get(hint, ())
         for i, known in enumerate(found):
-            nodes = known.pattern.match(*graph)
+            nodes = known.pattern.match(*graph)  # type: ignore[union-attr]  # only such are kept
             if nodes is not None:
                 if i:
                     self._places[hint] = [known, *found[:i], *found[i + 1:]]

@@ -16,6 +16,7 @@ import gc
 import math
 import mmap
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -72,18 +73,15 @@ class Buffer:
             raise ValueError(f"array: expected at most {self.nbytes} bytes, got {dtype.name} "
                              f"{tuple(shape)}, {needed} bytes")
         self.exported = True
-        return np.asarray(_Export(self, dtype.str, tuple(shape), writable))
+        window = _Window.from_address(self.address)
+        window.buffer = self  # type: ignore[attr-defined]  # NumPy keeps the window, and so this
+        return np.ndarray(shape, dtype,
+                          window if writable else memoryview(window).toreadonly())  # type: ignore[arg-type]
 
 
-class _Export:
-    """Shows a buffer to NumPy and, as the array's base, keeps it alive."""
-
-    __slots__ = ("__array_interface__", "buffer")
-
-    def __init__(self, buffer: Buffer, dtype: str, shape: tuple[int, ...], writable: bool) -> None:
-        self.buffer = buffer
-        self.__array_interface__ = {"version": 3, "typestr": dtype, "shape": shape,
-                                    "data": (buffer.address, not writable)}
+# Memory as an object with Python's buffer protocol: one type for all lengths, as every other length
+# would be another type, which is slow to make.
+_Window = ctypes.c_char * (sys.maxsize >> 4)
 
 
 class _Bin:

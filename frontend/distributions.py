@@ -19,7 +19,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Shape
 
-from . import random
+from . import pathwise, random
 from .activations import clamp
 from .creation import number
 from .devices import resolve
@@ -28,7 +28,16 @@ from .elementwise import exp, le, log, log1p, maximum, sigmoid, sqrt, where
 from .random import Generator, drawn
 from .recording import broadcast_shapes, coerce, common_dtype, required
 from .reductions import softmax
-from .tensor import Tensor, as_dtype, assign, check_shape, default_dtype, read
+from .tensor import (
+    Tensor,
+    as_dtype,
+    assign,
+    check_shape,
+    default_dtype,
+    mode,
+    read,
+    stop,
+)
 
 __all__ = [
     "beta", "binomial", "cauchy", "chisquare", "dirichlet", "exponential", "gamma", "geometric",
@@ -73,15 +82,19 @@ class Draws:
         return drawn(random.normal_node(self.words, self.wide), self.device)
 
     def sample(self, kind: str, a: Any, b: Any = 0.0) -> Tensor:
-        """By rejection: the op `sample`. Raises TypeError for parameters that require gradients."""
-        src = tuple(self._parameter(v) for v in (a, b))
+        """By rejection: the op `sample`. Gradients flow to a gamma's shape. Raises TypeError for
+        other parameters that require gradients."""
+        moves = kind == "gamma" and isinstance(a, Tensor) and a.requires_grad and mode.grad
+        src = tuple(self._parameter(v, moves) for v in (a, b))
         index, draw, key = self.words(dt.uint64).src
-        return drawn(N.elementwise("sample", *src, index, draw, key, arg=kind), self.device)
+        still = [stop(n) for n in src] if moves else src
+        z = drawn(N.elementwise("sample", *still, index, draw, key, arg=kind), self.device)
+        return pathwise.follow(z, src[0]) if moves else z
 
-    def _parameter(self, v: Any) -> Node:
+    def _parameter(self, v: Any, moves: bool = False) -> Node:
         if not isinstance(v, Tensor):
             return number(self.name, float(v), self.wide, self.shape)
-        if v.requires_grad:
+        if v.requires_grad and not moves:
             raise TypeError(f"{self.name}: expected parameters that require no gradient, for its "
                             "numbers are no smooth function of them; got one that does (detach it)")
         return N.expand_to(N.cast(read(v), self.wide), self.shape)
@@ -386,7 +399,7 @@ def _log_gamma(draws: Draws, shape: Any) -> Tensor:
 def gamma(draws: Draws, shape: Any, scale: Any = 1.0) -> Tensor:
     """Gamma of a shape above 0, by Marsaglia and Tsang (2000). NumPy gamma.
 
-    The shape must not require gradients; the scale may."""
+    Gradients flow to the scale and, by implicit reparametrisation, to the shape."""
     return _gamma(draws, draws.above("shape", shape)) * draws.above("scale", scale)
 
 

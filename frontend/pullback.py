@@ -247,6 +247,8 @@ def pull(outputs: Sequence[Node], given: Sequence[Node | None], wanted: Sequence
     A given None stands for ones. want: "inputs" or "parameters" keeps boundaries from computing the
     others; scale is handed to them. Raises NotDifferentiable.
     """
+    if not outputs:
+        return Pulled([None] * len(wanted), {})
     stops, order, found = _once(outputs, given, wanted)
     totals: dict[Node, Node] = {}
     of_leaves: dict[int, Node] = {}

@@ -55,9 +55,11 @@ def unique(x: Any, return_inverse: bool = False, return_counts: bool = False,
 
     If asked, a tuple: values, the index of the first of each, the inverse (x's shape, or one for
     each slice) and counts, in this order. NaNs count as equal unless told. Forces the values: the
-    shape depends on them. NumPy unique.
+    shape depends on them. Gradients flow to the first of each. NumPy unique.
     """
     t = as_tensor("unique", x)
+    if t.requires_grad:
+        return _unique_of(t, (return_inverse, return_counts, axis, return_index, equal_nan))
     array = t.numpy()
     if axis is not None:
         axis = check_axis("unique", axis, t.ndim)
@@ -73,6 +75,16 @@ def unique(x: Any, return_inverse: bool = False, return_counts: bool = False,
         rest[at] = rest[at].reshape(t.shape if axis is None else -1)
     return (tensor(values, t.dtype, t.device),
             *(tensor(v, dt.int64, t.device) for v in rest))
+
+
+def _unique_of(t: Tensor, options: tuple[Any, ...]) -> Any:
+    """`unique` of a tensor that requires gradients: its values are elements of it."""
+    inverse, counts, axis, index, equal_nan = options
+    _, first, *rest = unique(t.detach(), inverse, counts, axis, return_index=True,
+                             equal_nan=equal_nan)
+    values = t.reshape(-1).take(first) if axis is None else t.index_select(axis, first)
+    found = (values, *([first] if index else []), *rest)
+    return found if len(found) > 1 else values
 
 
 def _distinct(flat: np.ndarray, equal_nan: bool) -> np.ndarray:

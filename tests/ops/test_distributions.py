@@ -207,6 +207,42 @@ def test_gradients_flow_through_formulas():
     np.testing.assert_allclose(scale.grad.numpy(), (x / scale).numpy(), rtol=1e-5)
 
 
+def test_gradients_of_draws_by_rejection():
+    """A gamma draw z moves with its shape a so that P(a, z) stays: dz/da and d2z/da2 by SciPy."""
+    a = np.array([1.0, 1.5, 3.0, 20.0, 400.0])
+
+    def draw(p):
+        return fb.gamma(p, generator=fb.Generator(3))
+
+    slope = fb.grad(lambda p: draw(p).sum())
+    z = draw(fb.tensor(a)).numpy()
+    kept, h = special.gammainc(a, z), 1e-3
+    path = [special.gammaincinv(a + k * h, kept) for k in (-1, 0, 1)]
+    t = fb.tensor(a, requires_grad=True)
+    draw(t).sum().backward()
+    np.testing.assert_allclose(t.grad.numpy(), (path[2] - path[0]) / (2 * h), rtol=1e-6)
+    second = fb.grad(lambda p: slope(p).sum())(fb.tensor(a)).numpy()
+    np.testing.assert_allclose(second, (path[2] - 2 * path[1] + path[0]) / h ** 2, atol=1e-6)
+    np.testing.assert_array_equal(draw(t).detach().numpy(), z)
+
+
+def test_gradients_of_laws_made_of_gammas():
+    """The mean of each law over many draws moves as its formula says."""
+    a = fb.tensor([0.6, 2.5], requires_grad=True)
+    n, source = 4_000, fb.Generator(1)
+    for mean, expected in (
+            (fb.gamma(a, 2.0, (n, 2), generator=source).mean(0), [2, 2]),
+            (fb.chisquare(a, (n, 2), generator=source).mean(0), [1, 1]),
+            (fb.beta(a, 1.0, (n, 2), generator=source).mean(0), [1 / 1.6 ** 2, 1 / 3.5 ** 2]),
+            (fb.dirichlet(a, n, generator=source).mean(0) * fb.tensor([1.0, 0.0]),
+             [2.5 / 3.1 ** 2, -0.6 / 3.1 ** 2]),
+            (fb.student_t(a + 9, (n, 2), generator=source).square().mean(0),
+             [-2 / 7.6 ** 2, -2 / 9.5 ** 2])):
+        a.grad = None
+        mean.sum().backward()
+        np.testing.assert_allclose(a.grad.numpy(), expected, rtol=0.1, atol=0.02)
+
+
 T = fb.tensor
 CASES = [
     (lambda: fb.uniform(2, 1, (3,)), ValueError, "uniform: expected low <= high, got 2 and 1"),
@@ -238,8 +274,8 @@ CASES = [
     (lambda: fb.gamma(), TypeError, "gamma: expected shape, scale, size, dtype, generator, "
      "device, got missing a required argument"),
     (lambda: fb.gamma("a"), TypeError, "gamma: expected a tensor, an array or a number, got str"),
-    (lambda: fb.gamma(fb.ones(2).requires_grad_()), TypeError,
-     "gamma: expected parameters that require no gradient"),
+    (lambda: fb.von_mises(0, fb.ones(2).requires_grad_()), TypeError,
+     "von_mises: expected parameters that require no gradient"),
     # in tensors: when they are computed
     (lambda: fb.uniform(T([0.0, 2.0]), 1.0), ValueError,
      "uniform: expected low <= high, got low above high (recorded at uniform, "),

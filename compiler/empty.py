@@ -25,7 +25,8 @@ def drop_empty(roots: list[Node]) -> list[Node]:
 
 def _from_nothing(n: Node, src: tuple[Node, ...]) -> Node | None:
     if n.op in ("sum", "prod", "max", "min"):
-        return nd.const(n.dtype, identity(n.op, n.dtype), n.shape)
+        nothing = 0 if n.op == "sum" else identity(n.op, n.dtype)
+        return nd.const(n.dtype, nothing, n.shape)
     if n.op in ("dot", "conv"):
         return nd.const(n.dtype, 0, n.shape)
     if n.op == "pad":

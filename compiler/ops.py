@@ -88,9 +88,21 @@ def _divide(f: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+def _floordiv(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """NumPy's, but where a float operand is infinite the floor of the quotient, as the Array API
+    standard prefers."""
+    found = np.floor_divide(a, b)
+    if a.dtype.kind != "f":
+        return found
+    return np.where(np.isinf(a) | np.isinf(b), np.floor(a / b), found)
+
+
 def _shift(f: Callable[..., Any], left: bool) -> Callable[..., Any]:
-    """Shifts past the width give 0 (or the sign), as a wide enough machine would."""
+    """Shifts past the width give 0 (or the sign), as a wide enough machine would; a bool is one
+    bit wide."""
     def guarded(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if a.dtype.kind == "b":
+            return a & ~b
         bits = a.dtype.itemsize * 8
         wide = (b.astype(np.int64) < 0) | (b.astype(np.uint64) >= bits)
         inside = f(a, np.where(wide, b.dtype.type(0), b))
@@ -171,7 +183,7 @@ _ROWS = [
     Op("sub", "elementwise", _B, "same", np.subtract),
     Op("mul", "elementwise", _B, "same", np.multiply, commutative=True),
     Op("div", "elementwise", _B, "float", np.true_divide, cost=6),
-    Op("floordiv", "elementwise", _B, "same", _divide(np.floor_divide), cost=12),
+    Op("floordiv", "elementwise", _B, "same", _divide(_floordiv), cost=12),
     Op("mod", "elementwise", _B, "same", _divide(np.remainder), cost=12,
        note="sign of the divisor"),
     Op("fmod", "elementwise", _B, "same", _divide(np.fmod), cost=12, note="sign of the dividend"),

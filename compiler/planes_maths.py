@@ -190,15 +190,17 @@ def _exp(x: Real, y: Real) -> tuple[Real, Real]:
     endless = y.f("isinf") | y.f("isnan")
     none, full = x.is_(-math.inf), x.is_(math.inf)
     re = endless.pick(none.pick(0.0, full.pick(math.inf, re)), re)
-    im = (endless & none).pick(0.0, im)
+    im = (endless & none).pick(x.like(0.0).signed(y), im)
     return re, y.is_(0).pick(y, im)
 
 
 def _expm1(x: Real, y: Real) -> tuple[Real, Real]:
-    """expm1(x) cos y - 2 sin(y/2)^2 + i exp(x) sin y."""
+    """expm1(x) cos y - 2 sin(y/2)^2 + i exp(x) sin y; +0 where both parts are zeros, as the Array
+    API standard has it."""
     re, im = _exp(x, y)
     half = (y * 0.5).f("sin")
     near = x.f("expm1") * y.f("cos") - half * half * 2.0
+    near = (x.is_(0) & y.is_(0)).pick(0.0, near)
     return (x.size < 1.0).pick(near, re - 1.0), im
 
 
@@ -263,7 +265,10 @@ def _cosh(x: Real, y: Real) -> tuple[Real, Real]:
 
 
 def _tanh(x: Real, y: Real) -> tuple[Real, Real]:
-    """Kahan's: with t = tan y, s = sinh x, (s cosh x (1 + t^2) + i t) / (1 + s^2 (1 + t^2))."""
+    """Kahan's: with t = tan y, s = sinh x, (s cosh x (1 + t^2) + i t) / (1 + s^2 (1 + t^2)).
+
+    At infinite x the zero has y's sign, as the Array API standard has it (C99: that of sin 2y).
+    """
     limit = 22.0 if _wide(x) else 12.0
     t, s = y.f("tan"), x.f("sinh")
     beta = t * t + 1.0
@@ -272,7 +277,7 @@ def _tanh(x: Real, y: Real) -> tuple[Real, Real]:
     far = x.like(limit) < x.size
     small = (x.size * -2.0).f("exp") * (y.f("sin") * y.f("cos")) * 4.0
     lost = y.f("isinf") | y.f("isnan")
-    small = (lost & x.f("isinf")).pick(0.0, small)
+    small = x.f("isinf").pick(x.like(0.0).signed(y), small)
     re, im = far.pick(x.like(1.0).signed(x), re), far.pick(small, im)
     re = (lost & ~x.f("isinf")).pick(x.is_(0).pick(x, x.like(math.nan)), re)
     return re, y.is_(0).pick(y, im)

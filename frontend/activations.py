@@ -16,7 +16,7 @@ from flambeau.compiler.node import Node
 from flambeau.compiler.ops import COMPLEX
 
 from .creation import constant, number
-from .elementwise import eq, float_operands, floating, inexact_operands
+from .elementwise import eq, float_operands, floating, inexact, inexact_operands
 from .recording import Operands, as_tensor, into, real_only
 from .reductions import all as all_
 from .tensor import Tensor, derive, read
@@ -31,10 +31,13 @@ def op(name: str, *src: Any) -> Node:
                                  for x in src))
 
 
-def _composed(name: str, build: Callable[[Node], Node], doc: str) -> Callable[..., Tensor]:
+def _composed(name: str, build: Callable[[Node], Node], doc: str, complex_too: bool = False
+              ) -> Callable[..., Tensor]:
     """A function of one floating operand."""
+    prepare = inexact if complex_too else floating
+
     def function(x: Any, *, out: Tensor | None = None) -> Tensor:
-        t, n = floating(name, x)
+        t, n = prepare(name, x)
         made = derive(build(n), t)
         return made if out is None else into(name, made, out)
 
@@ -99,8 +102,10 @@ def _clip(n: Node, low: float, high: float) -> Node:
     return op("where", op("lt", high, n), high, n)
 
 
-reciprocal = _composed("reciprocal", lambda n: op("div", 1, n), "1 / x. Torch7 cinv.")
-rsqrt = _composed("rsqrt", lambda n: op("div", 1, op("sqrt", n)), "1 / sqrt(x). Torch7 rsqrt.")
+reciprocal = _composed("reciprocal", lambda n: op("div", 1, n), "1 / x. Torch7 cinv.",
+                       complex_too=True)
+rsqrt = _composed("rsqrt", lambda n: op("div", 1, op("sqrt", n)), "1 / sqrt(x). Torch7 rsqrt.",
+                  complex_too=True)
 log_sigmoid = _composed("log_sigmoid", lambda n: op("neg", op("softplus", op("neg", n))),
                         "log(sigmoid(x)), without overflow. Torch7 nn.LogSigmoid.")
 silu = _composed("silu", lambda n: op("mul", n, op("sigmoid", n)), "x * sigmoid(x).")

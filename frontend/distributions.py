@@ -161,6 +161,12 @@ def float_dtype(name: str, dtype: Any, parameters: tuple[Any, ...] = ()) -> DTyp
     return found
 
 
+def _plain_dtype(name: str, dtype: Any) -> DType:
+    """The floating or complex dtype asked for, or the default. Raises TypeError for others."""
+    found = default_dtype() if dtype is None else as_dtype(name, dtype)
+    return found if found.is_complex else float_dtype(name, found)
+
+
 def device_of(name: str, device: Any, parameters: tuple[Any, ...]) -> str:
     """The device asked for, or where a tensor among the parameters lies, or the default."""
     found = [p.device for p in parameters if isinstance(p, Tensor) and p.ndim]
@@ -256,11 +262,16 @@ def rand(*shape: Any, dtype: Any = None, generator: Generator | None = None,
     """Uniform in [0, 1): every multiple of 2**-24 (53 for float64, 11 for float16, 8 for bfloat16)
     below 1 is as likely. Torch7 rand.
 
-    shape: as `rand(2, 3)` or `rand((2, 3))`. dtype: floating, by default the default dtype.
+    shape: as `rand(2, 3)` or `rand((2, 3))`. dtype: floating, by default the default dtype, or
+    complex: both parts.
     """
-    wanted, found = check_shape("rand", shape), float_dtype("rand", dtype)
+    wanted, found = check_shape("rand", shape), _plain_dtype("rand", dtype)
     words = random.word_nodes(wanted, generator)
-    made = drawn(random.unit_node(words(random.bits_of(found)), found), resolve("rand", device))
+    part = found.real
+    parts = [random.unit_node(words(random.bits_of(part), stream), part)
+             for stream in range(2 if found.is_complex else 1)]
+    made = drawn(parts[0] if len(parts) == 1 else N.elementwise("complex", *parts),
+                 resolve("rand", device))
     return made.requires_grad_() if requires_grad else made
 
 
@@ -268,12 +279,16 @@ def randn(*shape: Any, dtype: Any = None, generator: Generator | None = None,
           requires_grad: bool = False, device: Any = None) -> Tensor:
     """Standard normal. Torch7 randn.
 
-    shape: as `randn(2, 3)` or `randn((2, 3))`. dtype: floating, by default the default dtype.
+    shape: as `randn(2, 3)` or `randn((2, 3))`. dtype: floating, by default the default dtype, or
+    complex: then the mean of |z|^2 is 1, that of each part's square 1/2.
     """
-    wanted, found = check_shape("randn", shape), float_dtype("randn", dtype)
+    wanted, found = check_shape("randn", shape), _plain_dtype("randn", dtype)
     words = random.word_nodes(wanted, generator)
-    made = drawn(N.cast(random.normal_node(words, random.wide_of(found)), found),
-                 resolve("randn", device))
+    if found.is_complex:
+        node = random.complex_normal_node(words, found.real)
+    else:
+        node = N.cast(random.normal_node(words, random.wide_of(found)), found)
+    made = drawn(node, resolve("randn", device))
     return made.requires_grad_() if requires_grad else made
 
 

@@ -7,6 +7,7 @@ broadcast, and `out=`; its in-place method has a trailing underscore.
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -63,16 +64,35 @@ def inexact(name: str, x: Any) -> tuple[Tensor, Node]:
     return t, n if n.dtype.kind in "fc" else N.cast(n, default_dtype())
 
 
-def _float(op: str, doc: str, name: str | None = None) -> Unary:
-    title = name or op
-    prepare = inexact if op in COMPLEX else floating
+def _float(op: str, doc: str, of_complex: Callable[[Node], Node] | None = None) -> Unary:
+    """of_complex: a formula for complex operands, where there is no complex op."""
+    prepare = inexact if op in COMPLEX or of_complex is not None else floating
 
     def function(x: Any, *, out: Tensor | None = None) -> Tensor:
-        t, n = prepare(title, x)
-        made = derive(N.node(op, n.dtype, n.shape, (n,)), t)
-        return made if out is None else into(title, made, out)
+        t, n = prepare(op, x)
+        if of_complex is not None and n.dtype.is_complex:
+            made = derive(of_complex(n), t)
+        else:
+            made = derive(N.node(op, n.dtype, n.shape, (n,)), t)
+        return made if out is None else into(op, made, out)
 
-    return _named(function, title, doc, _FLOAT)
+    return _named(function, op, doc, _FLOAT)
+
+
+def _exp2_complex(z: Node) -> Node:
+    """exp(z log 2), the parts apart, so that infinities stay where they are."""
+    parts = [N.elementwise(p, z) for p in ("real", "imag")]
+    scaled = (N.elementwise("mul", p, constant(p.dtype, math.log(2), p.shape)) for p in parts)
+    return N.elementwise("exp", N.elementwise("complex", *scaled))
+
+
+def _sigmoid_complex(z: Node) -> Node:
+    """By exp of z or of -z, whichever does not overflow."""
+    e = N.elementwise
+    real, one = e("real", z), constant(z.dtype, 1, z.shape)
+    left = e("lt", real, constant(real.dtype, 0, real.shape))
+    small = e("exp", e("where", left, z, e("neg", z)))
+    return e("div", e("where", left, small, one), e("add", one, small))
 
 
 def _rounding(op: str, doc: str) -> Unary:
@@ -138,7 +158,7 @@ ceil = _rounding("ceil", "The smallest integer >= x. | NumPy and Torch7 ceil")
 trunc = _rounding("trunc", "x without its fraction. | NumPy and Torch7 trunc")
 sqrt = _float("sqrt", "Square root; NaN below 0. | NumPy and Torch7 sqrt")
 exp = _float("exp", "e ** x. | NumPy and Torch7 exp")
-exp2 = _float("exp2", "2 ** x. | NumPy exp2")
+exp2 = _float("exp2", "2 ** x. | NumPy exp2", _exp2_complex)
 expm1 = _float("expm1", "exp(x) - 1, exact near 0. | NumPy expm1")
 log = _float("log", "Natural logarithm. | NumPy and Torch7 log")
 log2 = _float("log2", "Logarithm to base 2. | NumPy log2")
@@ -161,7 +181,7 @@ erfc = _float("erfc", "1 - erf(x), exact for large x. | SciPy erfc")
 cbrt = _float("cbrt", "Cube root. | NumPy cbrt")
 lgamma = _float("lgamma", "Logarithm of |gamma(x)|. | SciPy gammaln")
 digamma = _float("digamma", "Derivative of lgamma. | SciPy digamma")
-sigmoid = _float("sigmoid", "1 / (1 + exp(-x)). | Torch7 sigmoid, SciPy expit")
+sigmoid = _float("sigmoid", "1 / (1 + exp(-x)). | Torch7 sigmoid, SciPy expit", _sigmoid_complex)
 softplus = _float("softplus", "log(1 + exp(x)), without overflow. | Torch7 nn.SoftPlus")
 isnan = _test("isnan", "Is x not a number? | NumPy isnan")
 isinf = _test("isinf", "Is x infinite? | NumPy isinf")
@@ -180,13 +200,16 @@ def abs(x: Any, *, out: Tensor | None = None) -> Tensor:
 
 
 def round(x: Any, decimals: int = 0, *, out: Tensor | None = None) -> Tensor:
-    """x rounded to `decimals`, halves to even (Torch7 rounded them away from 0). NumPy round.
+    """x rounded to `decimals`, halves to even (Torch7 rounded them away from 0); both parts of
+    complex numbers. NumPy round.
 
     Shape and dtype of x.
     """
     t = as_tensor("round", x)
     n = read(t)
-    real_only("round", n.dtype)
+    if n.dtype.is_complex:
+        parts = (read(round(derive(N.elementwise(p, n), t), decimals)) for p in ("real", "imag"))
+        return into("round", derive(N.elementwise("complex", *parts), t), out)
     if n.dtype.kind != "f" and decimals >= 0:
         return into("round", derive(n, t), out)
     if decimals and n.dtype.kind == "f":

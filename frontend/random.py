@@ -228,11 +228,25 @@ def signed_node(word: Node) -> Node:
 
 def normal_node(words: Callable[..., Node], wide: DType) -> Node:
     """Standard normal in float32 or float64, by Box and Muller from two words."""
+    radius, angle = _box_muller(words, wide, 2)
+    return N.elementwise("mul", radius, N.elementwise("cos", angle))
+
+
+def complex_normal_node(words: Callable[..., Node], wide: DType) -> Node:
+    """Standard normal in complex64 or complex128 (E |z|^2 = 1, parts of variance 1/2): Box and
+    Muller's pair."""
+    radius, angle = _box_muller(words, wide, 1)
+    return N.elementwise("complex", *(N.elementwise("mul", radius, N.elementwise(f, angle))
+                                      for f in ("cos", "sin")))
+
+
+def _box_muller(words: Callable[..., Node], wide: DType, square: int) -> tuple[Node, Node]:
+    """A radius whose square has the mean `square`, and an angle."""
     e = N.elementwise
     first, second = (words(bits_of(wide), stream) for stream in (0, 1))
-    radius = e("sqrt", e("mul", e("log", positive_node(first)), constant(wide, -2, first.shape)))
+    scaled = e("mul", e("log", positive_node(first)), constant(wide, -square, first.shape))
     angle = e("mul", unit_node(second, wide), constant(wide, 2 * math.pi, first.shape))
-    return e("mul", radius, e("cos", angle))
+    return e("sqrt", scaled), angle
 
 
 _HALF = (1 << 32) - 1

@@ -250,7 +250,9 @@ def _reduce(n: Node, x: np.ndarray) -> Any:
     f = OPS[n.op].numpy
     assert f is not None
     if n.op in ("sum", "prod"):
-        return f(x, axis=n.arg, keepdims=True, dtype=_accumulator(n.dtype))
+        wide = _accumulator(n.dtype)
+        start = {"initial": -0.0} if n.op == "sum" and n.dtype.is_float and x.size else {}
+        return f(x, axis=n.arg, keepdims=True, dtype=wide, **start)
     if n.op in ("argmax", "argmin"):
         return f(x, axis=n.arg[0], keepdims=True)
     return f(x, axis=n.arg, keepdims=True)

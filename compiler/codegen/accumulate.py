@@ -16,9 +16,9 @@ _JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "cumsu
 
 
 def identity(op: str, dtype: DType) -> float | int | bool:
-    """What a reduction of nothing gives."""
+    """What leaves every element as it is: of float sums -0.0, since 0.0 + -0.0 is 0.0."""
     if op in ("sum", "cumsum"):
-        return 0
+        return -0.0 if dtype.is_float else 0
     if op in ("prod", "cumprod"):
         return 1
     low = op in ("max", "cummax", "argmax")

@@ -128,7 +128,7 @@ def _sign(b: Block, n: Node, v: Value) -> Value:
 def _isinf(b: Block, n: Node, v: Value) -> Value:
     if not v.type.is_float:
         return const(v.type.mask, False)
-    return b.cmp("oeq", b.intrinsic("llvm.fabs", v.type, v), const(v.type, math.inf))
+    return _endless(b, v)
 
 
 def _isnan(b: Block, n: Node, v: Value) -> Value:
@@ -183,16 +183,23 @@ def _other_sign(b: Block, r: Value, y: Value) -> Value:
 
 
 def _float_floordiv(b: Block, x: Value, y: Value) -> Value:
-    """NumPy's: floor of the exact quotient, found from the exact remainder."""
+    """NumPy's: floor of the exact quotient, found from the exact remainder; of infinities the
+    floor of the quotient, since there is no remainder."""
+    quotient = b.fdiv(x, y)
     r = maths.call(b, "fmod", x, y)
     q = b.fdiv(b.strict("fsub", x, r), y)
     q = b.select(_other_sign(b, r, y), b.strict("fsub", q, const(q.type, 1)), q)
     floor = b.intrinsic("llvm.floor", q.type, q)
     high = b.cmp("ogt", b.strict("fsub", q, floor), const(q.type, 0.5))
     snapped = b.select(high, b.strict("fadd", floor, const(q.type, 1)), floor)
-    signed_zero = b.intrinsic("llvm.copysign", q.type, const(q.type, 0), b.fdiv(x, y))
+    signed_zero = b.intrinsic("llvm.copysign", q.type, const(q.type, 0), quotient)
     snapped = b.select(b.cmp("une", q, const(q.type, 0)), snapped, signed_zero)
-    return b.select(b.cmp("une", y, const(y.type, 0)), snapped, b.fdiv(x, y))
+    plain = b.and_(b.cmp("une", y, const(y.type, 0)), b.not_(b.or_(_endless(b, x), _endless(b, y))))
+    return b.select(plain, snapped, b.intrinsic("llvm.floor", q.type, quotient))
+
+
+def _endless(b: Block, v: Value) -> Value:
+    return b.cmp("oeq", b.intrinsic("llvm.fabs", v.type, v), const(v.type, math.inf))
 
 
 def _mod(b: Block, n: Node, x: Value, y: Value) -> Value:

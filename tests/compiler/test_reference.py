@@ -113,6 +113,9 @@ def test_integer_corners() -> None:
     assert value(N.elementwise("mod", a, b)).tolist() == [1, 1, 0, 0, -1, -1, 0]
     assert value(N.elementwise("fmod", a, b)).tolist() == [1, -1, 0, 0, -1, 1, 0]
     assert value(N.elementwise("pow", a, b)).tolist() == [49, 49, 1, 0, -1, 0, 0]
+    yes, no = leaf(np.array([True, True, False])), leaf(np.array([False, True, True]))
+    for op in ("shl", "shr"):  # a bool is one bit wide
+        assert value(N.elementwise(op, yes, no)).tolist() == [True, False, False]
     big = leaf(np.array([127], np.int8))
     assert value(N.elementwise("add", big, big)).tolist() == [-2]
     assert value(N.reduce_("sum", leaf(np.full(3, 100, np.int8)), (0,))).tolist() == [44]

@@ -51,6 +51,19 @@ def test_npy_from_numpy(tmp_path: Path) -> None:
         assert np.array_equal(files.load_npy(out.getvalue()).numpy(), x)
 
 
+@pytest.mark.parametrize("kind", ["complex64", "complex128"])
+def test_npy_of_complex_numbers(kind: str, tmp_path: Path) -> None:
+    a = (np.arange(6) - 1j * np.arange(6)[::-1] ** 2).reshape(2, 3).astype(kind)
+    fb.save(fb.tensor(a).T, tmp_path / "x.npy")
+    fb.save({"x": fb.tensor(a)}, tmp_path / "x.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), a.T)
+    assert np.load(tmp_path / "x.npz")["x"].dtype == kind
+    for i, form in enumerate((a, np.asfortranarray(a), a.astype(a.dtype.newbyteorder(">")))):
+        np.save(tmp_path / f"{i}.npy", form)
+        found = fb.load(tmp_path / f"{i}.npy")
+        assert found.dtype.name == kind and np.array_equal(found.numpy(), a)
+
+
 def test_mmap_shares_the_file_and_leaves_it_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(4.0))
     x = files.load_npy(tmp_path / "x.npy", mmap=True)

@@ -98,10 +98,18 @@ def test_questions(name):
     check(fb.signbit(fb.tensor([-1, 0, 2])), [True, False, False])
 
 
+def floor_divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """NumPy's; of infinities the floor of the quotient, as the Array API standard prefers."""
+    found = np.floor_divide(a, b)
+    if found.dtype.kind != "f":
+        return found
+    return np.where(np.isinf(a) | np.isinf(b), np.floor(np.true_divide(a, b)), found)
+
+
 BINARY = [
     ("add", np.add, ALL), ("sub", np.subtract, (*INTEGERS, *FLOATS)), ("mul", np.multiply, ALL),
     ("maximum", np.maximum, ALL), ("minimum", np.minimum, ALL),
-    ("floor_divide", np.floor_divide, (*INTEGERS, *FLOATS)),
+    ("floor_divide", floor_divide, (*INTEGERS, *FLOATS)),
     ("remainder", np.remainder, (*INTEGERS, *FLOATS)), ("fmod", np.fmod, (*INTEGERS, *FLOATS)),
     ("bitwise_and", np.bitwise_and, ("bool", *INTEGERS)),
     ("bitwise_or", np.bitwise_or, ("bool", *INTEGERS)),
@@ -217,6 +225,15 @@ def test_integers_wrap_and_division_by_zero_gives_zero():
     zero = fb.tensor([0, 0], dtype=fb.int8)
     check(t // zero, [0, 0], "int8")
     check(t % zero, [0, 0], "int8")
+
+
+def test_floor_division_of_infinities():
+    """The standard lets a library give Python's NaN and -1 here and prefers floor(x / y)."""
+    x = fb.tensor([np.inf, np.inf, -np.inf, -np.inf, 1.0, -1.0, 1.0, np.inf, np.nan])
+    y = fb.tensor([2.0, -2.0, 2.0, -2.0, -np.inf, np.inf, np.inf, np.inf, np.inf])
+    want = [np.inf, -np.inf, -np.inf, np.inf, -0.0, -0.0, 0.0, np.nan, np.nan]
+    for found in (x // y, fb.floor_divide(x, y), x.clone().floor_divide_(y)):
+        assert str(found.tolist()) == str(want)
 
 
 def test_out():

@@ -58,6 +58,18 @@ def test_result_dtypes_of_sums():
     assert fb.ones(2).sum(dtype=fb.float64).dtype is fb.float64
 
 
+@pytest.mark.parametrize("shape, axes", [((1,), 0), ((4,), 0), ((5,), 0), ((33,), 0), ((3000,), 0),
+                                         ((64, 33), 0), ((64, 33), 1), ((3, 4, 5), (0, 2))])
+def test_the_sign_of_zero_sums(shape, axes):
+    """-0.0 however many there are: it once depended on the length."""
+    x = fb.tensor(np.full(shape, -0.0, np.float32))
+    assert np.signbit(x.sum(axes).numpy()).all() and np.signbit(x.mean(axes).numpy()).all()
+    assert np.signbit(x.reshape(-1).cumsum(0).numpy()).all()
+    assert not np.signbit(fb.zeros(0, 3).sum(0).numpy()).any()
+    x[(-1,) * len(shape)] = 0.0
+    assert not np.signbit(x.sum().numpy())
+
+
 def test_var_corrections():
     a = array("float64", (5, 4))
     t = fb.tensor(a)

@@ -86,7 +86,7 @@ def same(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (np.isnan(a) & np.isnan(b)) | (close & (np.signbit(a) == np.signbit(b)))
 
 
-# where C99 leaves a sign open, NumPy departs from it or the Array API standard does: (function, what
+# where C99 leaves a sign open, NumPy departs from it or the Array API standard does (function, what
 # is not compared here but in tests/array_api/test_special_values.py)
 OPEN = {
     "exp": lambda x, y: np.isneginf(x) & ~np.isfinite(y),

@@ -16,6 +16,7 @@ from flambeau.compiler.codegen.placing import Placer
 from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.empty import drop_empty
+from flambeau.compiler.epilogues import split_epilogues
 from flambeau.compiler.kernel import Extern, Kernel, Program
 from flambeau.compiler.launch import GpuProgram, Host
 from flambeau.compiler.loop import inside_loops, merge_loops
@@ -136,7 +137,7 @@ def build(request: Request, target: Target, timed: bool = False) -> tuple[Progra
         _show("as_asked", roots)
     roots, params = own_homes(graph_passes(roots, times)), [memory_form(p) for p in params]
     start = time.perf_counter()
-    kernels = fuse.fuse([r for r in roots if r.size])
+    kernels = split_epilogues(fuse.fuse([r for r in roots if r.size]))
     times.append(("fuse", time.perf_counter() - start))
     start = time.perf_counter()
     program, ir = assemble(key, request, kernels, roots, params, scalars, target, timed)

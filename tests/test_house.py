@@ -21,7 +21,7 @@ ROOMS = ("compiler", "runtime", "frontend")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 FILE_LINES = 600
-LONGER = {"compiler/codegen/nest.py": 800}  # the one loop-nest generator
+LONGER = {"compiler/codegen/nest.py": 900}  # the one loop-nest generator
 FUNCTION_LINES = 60
 FILE_BYTES = 256 << 10
 LARGER: dict[str, int] = {}

@@ -35,8 +35,9 @@ from flambeau.compiler.codegen.gpu_kernel import (
     words,
 )
 from flambeau.compiler.codegen.lower import Val
-from flambeau.compiler.codegen.nest import Loop, Nest, Phase, home_index, value_indices
+from flambeau.compiler.codegen.nest import Loop, Nest, Phase, Row, home_index, value_indices
 from flambeau.compiler.kernel import Kernel, Store
+from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
 
 KEPT = 16  # elements of a row that a thread keeps in registers
@@ -230,7 +231,7 @@ class _Rows(_Shared):
         total = math.prod(v.extent for v in self.nest.inner)
         return total // (self.nest.lanes if self.nest.vec in self.nest.inner else 1)
 
-    def reduce(self, b: Block, phase: Phase) -> None:
+    def reduce(self, b: Block, phase: Phase) -> list[dict[Node, Val]]:
         """The team's walk along the row, then the meeting of its members."""
         low = self.low
         folds = self.nest.vec is not None and self.nest.vec in self.nest.inner
@@ -243,12 +244,14 @@ class _Rows(_Shared):
         else:
             state = self.looped(b, phase, accumulators, state)
         low.open(self.deepest, b)
+        known: dict[Node, Val] = {}
         for a in accumulators:
             count = len(a.types)
             mine, state = state[:count], state[count:]
             place = low.at(self.deepest)
             met = self.meet(place, a, a.fold(place, mine))
-            low.known[a.node] = Val(a.finish(place, met), self.deepest)
+            known[a.node] = Val(a.finish(place, met), self.deepest)
+        return [known]
 
     def enter_element(self, b: Block, element: Value) -> None:
         inner, lanes = self.nest.inner, self.nest.lanes
@@ -313,16 +316,16 @@ class _Rows(_Shared):
             return self.active if valid is None else valid
         return b.and_(valid, self.active)
 
-    def after(self, b: Block, stores: list[Store]) -> None:
+    def after(self, b: Block, stores: list[Store], row: Row) -> None:
         self.condition = self.head
-        self.stores(b, stores)
+        self.stores(b, stores, row)
 
-    def stores(self, b: Block, stores: list[Store]) -> None:
+    def stores(self, b: Block, stores: list[Store], row: Row) -> None:
         """Computes the values of this position, then writes them where the condition holds."""
         nest, low = self.nest, self.low
         ready = []
         for s in stores:
-            indices = value_indices(s.value, nest.shape, nest.space, nest.kept, self.k.axes)
+            indices = value_indices(s.value, nest.shape, row.space, row.kept, self.k.axes)
             v = low.value(s.value, indices)
             flat = home_index(s, indices)
             low.index(flat)  # here, not inside the branch: others may use it again
@@ -406,7 +409,7 @@ class _Scans(_Rows):
         level = self.nest.inner[-1].level
         low.known[n] = Val(scalar.round_to(place, n.dtype, result), level)
         self.condition = valid
-        self.stores(body, phase.stores)
+        self.stores(body, phase.stores, self.together[0])
         loop.finish([a.join(low.heads[-1], loop.carried[0], total)])
         low.forget(self.deepest + 1)
 

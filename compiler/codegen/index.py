@@ -160,6 +160,16 @@ def depends(index: Index, var: Atom) -> bool:
                for atom, _ in index.terms)
 
 
+def substitute(index: Index, var: Var, other: Var) -> Index:
+    """The index with another variable, of the same extent, in a variable's place."""
+    def swapped(atom: Atom) -> Atom:
+        if isinstance(atom, Quotient):
+            return Quotient(substitute(atom.index, var, other), atom.divisor, atom.rest)
+        return other if atom is var else atom
+
+    return Index(index.const, tuple((swapped(a), k) for a, k in index.terms))
+
+
 def level(index: Index) -> int:
     """The innermost loop the index depends on; -1 when none."""
     return max((_atom_level(a) for a, _ in index.terms), default=-1)

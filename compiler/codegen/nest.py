@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.codegen import access, scalar
@@ -54,6 +55,7 @@ class Nest:
     shape: Shape
     vec: ix.Var | None = None
     lanes: int = 1
+    paired: bool = False  # two rows are walked together, for they read the same
     phases: list[Phase] = field(default_factory=list)
     unit_ns: float = 1.0
 
@@ -276,7 +278,23 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     lanes = min(target.lanes(itemsize), nest.lanes) if nest.vec else 1
     per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(touched) / 2)
     nest.unit_ns = per_element * (1 if nest.vec else 2)
+    nest.paired = target.kind == "cpu" and _shares(k, layout, nest)
     return nest
+
+
+def _shares(k: Kernel, layout: Layout, nest: Nest) -> bool:
+    """Do neighbouring rows read something in common, as in the product of a matrix and a vector?
+    Walking two together then loads it once."""
+    if not (k.kind == "rows" and nest.outer and len(nest.phases) == 1
+            and nest.vec is not None and nest.inner == [nest.vec]):
+        return False
+    row, vec = nest.outer[-1], nest.vec
+    work = _walking(k, layout, nest, nest.phases[0])
+    if row.extent < 4 or vec.extent < 4 * nest.lanes or work > LIGHT:
+        return False
+    walked = [a.flat for a in accesses(k, layout, nest.space, nest.shape, k.axes)
+              if a.weight and a.flat.coefficient(vec) == 1]
+    return len(walked) <= 6 and not all(ix.depends(flat, row) for flat in walked)
 
 
 def _ease(flat: ix.Index, v: ix.Var) -> float:
@@ -384,6 +402,22 @@ def _phases(k: Kernel, nest: Nest) -> list[Phase]:
     return [phases[i] for i in sorted(phases)]
 
 
+def _walking(k: Kernel, layout: Layout, nest: Nest, phase: Phase) -> float:
+    """Machine operations an element in a phase's walk; what a row computes once is not counted."""
+    inner = math.prod(v.extent for v in nest.inner)
+    stack = [s.value for s in phase.stores] + [n.src[0] for n in phase.reductions]
+    cost, seen = 0.0, set(k.anchors)
+    while stack:
+        n = stack.pop()
+        if n in seen or (n in layout.slots and n not in k.computed):
+            continue
+        seen.add(n)
+        if n.size % inner == 0 and n.op not in _UNCOUNTED:
+            cost += OPS[n.op].cost
+        stack.extend(n.src)
+    return cost
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 
@@ -437,12 +471,20 @@ class Loop:
         return out
 
 
+class Row(NamedTuple):
+    """Where a walk stands: the kernel's space as indices, and the same with reduced axes at 0."""
+
+    space: Indices
+    kept: Indices
+
+
 class Writer:
     """Writes one nest into its function."""
 
     def __init__(self, low: Lowering, nest: Nest, k: Kernel, fn: Function) -> None:
         self.low, self.nest, self.k, self.fn = low, nest, k, fn
         self.deepest = len(nest.outer) - 1  # level of the phases
+        self.together = [Row(nest.space, nest.kept)]  # those walked together
 
     def write(self) -> int:
         """Emits the loops; returns the number of chunks."""
@@ -479,8 +521,8 @@ class Writer:
             if extent >= wanted:
                 break
         grain = -(-extent // wanted)
-        if shared[-1] is nest.vec:
-            grain = -(-grain // nest.lanes) * nest.lanes
+        unit = nest.lanes if shared[-1] is nest.vec else 2 if nest.paired else 1
+        grain = -(-grain // unit) * unit
         return shared, -(-extent // grain), grain
 
     def _range(self, b: Block, grain: int, extent: int) -> tuple[Value, Value]:
@@ -526,13 +568,36 @@ class Writer:
         v = self.nest.outer[level]
         if v is self.nest.vec:
             self._vector(b, v, begin, end, lambda body: self._outer(body, level + 1))
-            return
+        elif self.nest.paired and level == self.deepest:
+            self._pairs(b, v, begin, end)
+        else:
+            self._each(b, v, begin, end, sure)
+
+    def _each(self, b: Block, v: ix.Var, begin: Value, end: Value, sure: bool) -> None:
         loop = Loop(b, begin, end, 1, [], sure)
-        at = self._turned(loop, begin, end, 1) if level == 0 else loop.var
+        at = self._turned(loop, begin, end, 1) if v.level == 0 else loop.var
         self.enter(v, at, loop.body)
-        self._outer(loop.body, level + 1)
+        self._outer(loop.body, v.level + 1)
         loop.finish([])
-        self.low.forget(level)
+        self.low.forget(v.level)
+
+    def _pairs(self, b: Block, v: ix.Var, begin: Value, end: Value) -> None:
+        """Two rows at a time, then the odd one. Chunks begin at even rows."""
+        second = ix.Var(v.level, v.extent)
+        stop = b.op("and", end, const(I64, -2)) if v.extent % 2 else end
+        loop = Loop(b, begin, stop, 2, [], v.extent % 2 == 0)
+        at = self._turned(loop, begin, stop, 2) if v.level == 0 else loop.var
+        self.enter(v, at, loop.body)
+        self.low.vars[second] = loop.body.op("add nsw", at, const(I64, 1))
+        space, kept = (tuple(ix.substitute(i, v, second) for i in part)
+                       for part in self.together[0])
+        self.together.append(Row(space, kept))
+        self._outer(loop.body, v.level + 1)
+        self.together.pop()
+        loop.finish([])
+        self.low.forget(v.level)
+        if v.extent % 2:
+            self._each(b, v, stop, end, False)
 
     def _turned(self, loop: Loop, begin: Value, end: Value, step: int) -> Value:
         """The outermost variable's value: the counter, or its mirror image when walking back."""
@@ -595,43 +660,50 @@ class Writer:
             if self.k.kind == "scan":
                 self.scan(b, phase)
                 continue
+            known: list[dict[Node, Val]] = [{} for _ in self.together]
             if self.k.axes and (phase.reductions or phase.stores):
-                self.reduce(b, phase)
+                known = self.reduce(b, phase)
             else:
-                self.stores(b, phase.stores)
+                self.stores(b, phase.stores, self.together[0])
             if phase.after:
                 self.low.open(self.deepest, b)
-                self.after(b, phase.after)
+            for row, results in zip(self.together, known):
+                self.low.known.update(results)
+                self.after(b, phase.after, row)
         self.low.known.clear()
 
-    def after(self, b: Block, stores: list[Store]) -> None:
+    def after(self, b: Block, stores: list[Store], row: Row) -> None:
         """Stores of values over the kept axes."""
-        self.stores(b, stores)
+        self.stores(b, stores, row)
 
-    def stores(self, b: Block, stores: list[Store]) -> None:
+    def stores(self, b: Block, stores: list[Store], row: Row) -> None:
         """Computes the values of this position, then writes them all."""
         nest = self.nest
         ready = []
         for s in stores:
-            indices = value_indices(s.value, nest.shape, nest.space, nest.kept, self.k.axes)
+            indices = value_indices(s.value, nest.shape, row.space, row.kept, self.k.axes)
             ready.append((s, indices, self.low.value(s.value, indices)))
         slots = self.low.layout.slots
         self.low.store_all([(slots[s.home], s.home.dtype, home_index(s, indices), v)
                             for s, indices, v in ready])
 
-    def reduce(self, b: Block, phase: Phase) -> None:
-        """One walk along the reduced axes: accumulates, and stores what is ready."""
+    def reduce(self, b: Block, phase: Phase) -> list[dict[Node, Val]]:
+        """One walk along the reduced axes: accumulates, and stores what is ready. Returns each
+        row's results."""
         nest = self.nest
         folds = nest.vec is not None and nest.vec in nest.inner
-        accumulators = [Accumulator(n, self.low, folds) for n in phase.reductions]
+        accumulators = [Accumulator(n, self.low, folds)
+                        for _ in self.together for n in phase.reductions]
         state = [v for a in accumulators for v in a.start()]
         state = self.walk(b, 0, phase, accumulators, state)
         self.low.open(self.deepest, b)
+        results = []
         for a in accumulators:
             count = len(a.types)
             mine, state = state[:count], state[count:]
-            result = a.result(self.low.at(self.deepest), mine)
-            self.low.known[a.node] = Val(result, self.deepest)
+            results.append((a.node, Val(a.result(self.low.at(self.deepest), mine), self.deepest)))
+        each = len(phase.reductions)
+        return [dict(results[i * each:(i + 1) * each]) for i in range(len(self.together))]
 
     def walk(self, b: Block, depth: int, phase: Phase, accumulators: list[Accumulator],
               state: list[Value]) -> list[Value]:
@@ -702,17 +774,9 @@ class Writer:
 
     def ways(self, phase: Phase) -> int:
         """How many states side by side: one where an element's work takes longer than a sum."""
-        starts = [s.value for s in phase.stores] + [n.src[0] for n in phase.reductions]
-        cost, slots = 0, self.low.layout.slots
-        stack, seen = starts, set(self.k.anchors)
-        while stack:
-            n = stack.pop()
-            if n in seen or (n in slots and n not in self.k.computed):
-                continue
-            seen.add(n)
-            cost += OPS[n.op].cost
-            stack.extend(n.src)
-        return 4 if cost <= LIGHT else 2 if cost <= 2 * LIGHT else 1
+        cost = _walking(self.k, self.low.layout, self.nest, phase)
+        ways = 4 if cost <= LIGHT else 2 if cost <= 2 * LIGHT else 1
+        return max(1, ways // 2) if self.nest.paired else ways
 
     def joined(self, b: Block, accumulators: list[Accumulator], x: list[Value], y: list[Value]
              ) -> list[Value]:
@@ -726,21 +790,23 @@ class Writer:
 
     def step(self, b: Block, phase: Phase, accumulators: list[Accumulator],
               state: list[Value]) -> list[Value]:
-        nest, low = self.nest, self.low
-        self.stores(b, phase.stores)
-        values = [low.value(a.node.src[0], nest.space) for a in accumulators]
-        place = low.heads[-1]
         out: list[Value] = []
-        for a, v in zip(accumulators, values):
-            count = len(a.types)
-            mine, state = state[:count], state[count:]
-            out += a.update(place, mine, v, self.position(a, place))
+        each = len(phase.reductions)
+        for i, row in enumerate(self.together):
+            self.stores(b, phase.stores, row)
+            of_row = accumulators[i * each:(i + 1) * each]
+            values = [self.low.value(a.node.src[0], row.space) for a in of_row]
+            place = self.low.heads[-1]
+            for a, v in zip(of_row, values):
+                count = len(a.types)
+                mine, state = state[:count], state[count:]
+                out += a.update(place, mine, v, self.position(a, place, row))
         return out
 
-    def position(self, a: Accumulator, place: Block) -> Value | None:
+    def position(self, a: Accumulator, place: Block, row: Row) -> Value | None:
         if not a.indexed:
             return None
-        at = self.low.lane_index(self.nest.space[a.node.arg[0]])
+        at = self.low.lane_index(row.space[a.node.arg[0]])
         if a.lanes > 1 and at.v.type.lanes == 1:
             return place.splat(at.v, a.lanes)
         return at.v
@@ -756,7 +822,7 @@ class Writer:
         if v is None:
             first = low.value(n.src[0], nest.space)
             low.known[n] = first
-            self.stores(b, phase.stores)
+            self.stores(b, phase.stores, self.together[0])
             return
         loop = Loop(b, const(low.word, 0), const(low.word, v.extent), 1,
                     [(s.type, s) for s in state], True)
@@ -764,6 +830,6 @@ class Writer:
         operand = low.value(n.src[0], nest.space)
         after = accumulator.update(low.heads[-1], loop.carried, operand, None)
         low.known[n] = Val(scalar.round_to(low.heads[-1], n.dtype, after[0]), v.level)
-        self.stores(loop.body, phase.stores)
+        self.stores(loop.body, phase.stores, self.together[0])
         loop.finish(after)
         low.forget(v.level)

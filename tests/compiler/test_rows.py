@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import flambeau as fb
 import numpy as np
 import pytest
-
-import flambeau as fb
 from flambeau.runtime import pool
 
 RNG = np.random.default_rng(7)

@@ -185,8 +185,8 @@ def _gather(n: Node) -> str | None:
 
 def _scatter(n: Node) -> str | None:
     base, value, *indices = n.src
-    if n.arg not in ("set", "add", "max", "min"):
-        return f"expected set, add, max or min, got {n.arg!r}"
+    if n.arg not in ("set", "add", "mul", "max", "min"):
+        return f"expected set, add, mul, max or min, got {n.arg!r}"
     if n.dtype is not base.dtype or value.dtype is not base.dtype:
         return f"expected dtype {base.dtype.name}, got {value.dtype.name} and {n.dtype.name}"
     bad = _indices(n, tuple(indices), base.shape)

@@ -317,6 +317,8 @@ def _scatter(n: Node, g: Node) -> Cotangents:
     if n.arg == "set":
         kept = _scatter_node(g, like(value, 0), indices, "set")
         return (kept, _last_writers(base, _gather_node(g, indices), indices), *none)
+    if n.arg == "mul":
+        return _scatter_product(n, g)
     # max and min: all that equal the result share alike
     chosen = compare("eq", value, _gather_node(n, indices))
     held = compare("eq", base, n)
@@ -324,6 +326,25 @@ def _scatter(n: Node, g: Node) -> Cotangents:
     share = over(g, count)
     of_value = where(chosen, _gather_node(share, indices), like(value, 0))
     return (where(held, share, like(g, 0)), of_value, *none)
+
+
+def _scatter_product(n: Node, g: Node) -> Cotangents:
+    """g times the product of a place's other factors: by division, but for zeros, which are left
+    out of the product and counted."""
+    base, value, *rest = n.src
+    indices, none = tuple(rest), (None,) * len(rest)
+    zeros = [compare("eq", v, like(v, 0)) for v in (base, value)]
+    plain = [where(z, like(v, 1), v) for z, v in zip(zeros, (base, value))]
+    product = mul(g, _scatter_node(plain[0], plain[1], indices, "mul"))
+    count = _scatter_node(N.cast(zeros[0], dt.int64), N.cast(zeros[1], dt.int64), indices, "add")
+    found = []
+    for zero, factor, of_value in zip(zeros, plain, (False, True)):
+        whole = _gather_node(product, indices) if of_value else product
+        left = _gather_node(count, indices) if of_value else count
+        left = sub(left, N.cast(zero, dt.int64))
+        alone = compare("eq", left, like(left, 0))
+        found.append(where(alone, over(whole, factor), like(whole, 0)))
+    return (*found, *none)
 
 
 def _last_writers(base: Node, g: Node, indices: tuple[Node, ...]) -> Node:

@@ -227,8 +227,8 @@ _ROWS = [
     # indexing ---------------------------------------------------------------------------------
     Op("gather", "indexing", -1, "given", note="(x, i0 ... ik-1): x[i0, ..., ik-1] on the leading "
        "axes; the int64 indices have one shape S; result S + rest; out of range is an error"),
-    Op("scatter", "indexing", -1, "given", note="(base, value, i0 ...), arg 'set' | 'add' | 'max' "
-       "| 'min': base with base[i0, ...] combined with value, in C order of S"),
+    Op("scatter", "indexing", -1, "given", note="(base, value, i0 ...), arg 'set' | 'add' | 'mul' "
+       "| 'max' | 'min': base with base[i0, ...] combined with value, in C order of S"),
     Op("put", "indexing", 2, "same", note="(base, value), arg as slice's: base with that region "
        "replaced by value"),
     # reduction and scan: operand axes in arg become length 1 -----------------------------------

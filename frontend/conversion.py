@@ -105,12 +105,14 @@ def type_(x: Tensor, dtype: Any = None) -> Any:
 def bitcast(x: Any, dtype: Any) -> Tensor:
     """The same bits as another dtype of the same size, a copy. NumPy view(dtype).
 
-    Raises ValueError for another size.
+    Bools have the bits of 0 and 1. Raises ValueError for another size, or for integers as bools.
     """
     t = as_tensor("bitcast", x)
     wanted = as_dtype("bitcast", dtype)
     if wanted is t.dtype:
         return t
+    if t.dtype is dt.bool_ and wanted in (dt.int8, dt.uint8):
+        return cast(t, wanted, "bitcast")
     if wanted.itemsize != t.dtype.itemsize or dt.bool_ in (wanted, t.dtype) or (
             wanted.is_complex or t.dtype.is_complex):
         raise ValueError(f"bitcast: expected a dtype of {t.dtype.itemsize} bytes, got "

@@ -20,7 +20,15 @@ from . import realize as door
 from .creation import constant, iota, number, tensor
 from .elementwise import check_real_cast, truth
 from .movement import moveaxis, reshape, slice_view
-from .recording import accepts_dim, as_tensor, as_tensors, broadcast_shapes, located, required
+from .recording import (
+    accepts_dim,
+    as_tensor,
+    as_tensors,
+    broadcast_shapes,
+    located,
+    real_only,
+    required,
+)
 from .tensor import (
     Tensor,
     assign,
@@ -499,6 +507,8 @@ def _scatter(name: str, kind: str, x: Any, axis: int, index: Any, source: Any) -
     i = index_node(name, index, t.shape[axis])
     v = as_value(t, source)
     n = read(v)
+    if kind not in ("set", "add"):
+        real_only(name, t.dtype)
     if n.shape and n.shape != i.shape:
         if len(n.shape) != len(i.shape) or any(e > f for e, f in zip(i.shape, n.shape)):
             raise ValueError(f"{name}: expected values for an index of shape {i.shape}, got shape "
@@ -508,15 +518,17 @@ def _scatter(name: str, kind: str, x: Any, axis: int, index: Any, source: Any) -
     return derive(located(name, N.node("scatter", t.dtype, t.shape, src, kind)), t, v)
 
 
-_REDUCE = {"add": "add", "sum": "add", "amax": "max", "max": "max", "amin": "min", "min": "min"}
+_REDUCE = {"add": "add", "sum": "add", "prod": "mul", "multiply": "mul",
+           "amax": "max", "max": "max", "amin": "min", "min": "min"}
 
 
 @accepts_dim
 def scatter(x: Any, axis: int, index: Any, source: Any, reduce: str | None = None) -> Tensor:
     """x with x[index[i, j], j] = source[i, j] for axis 0, and so on; of equal places the last in
-    row-major order wins, or `reduce` combines: "add", "max", "min". Torch7 scatter.
+    row-major order wins, or `reduce` combines: "add", "prod", "max", "min". Torch7 scatter.
 
-    source is a number or has at least index's shape.
+    source is a number or has at least index's shape. Raises TypeError for products of complex
+    numbers.
     """
     if reduce is not None and reduce not in _REDUCE:
         raise ValueError(f"scatter: expected reduce of {sorted(_REDUCE)}, got {reduce!r}")

@@ -47,14 +47,15 @@ def put_along_axis(x: Any, index: Any, values: Any, axis: int | None = -1) -> Te
                    broadcast_to(given, broadcast_shapes("put_along_axis", given.shape, shape)))
 
 
-_REDUCTIONS = ("sum", "amax", "amin", "mean")
+_REDUCTIONS = ("sum", "prod", "amax", "amin", "mean")
 
 
 @accepts_dim
 def scatter_reduce(x: Any, axis: int, index: Any, source: Any, reduce: str,
                    include_self: bool = True) -> Tensor:
-    """x with the sum, amax, amin or mean of all source[i, j] with the same place [index[i, j], j]
-    (axis 0), and of x's element there if included. Places nobody names keep x. Differentiable.
+    """x with the sum, prod, amax, amin or mean of all source[i, j] with the same place
+    [index[i, j], j] (axis 0), and of x's element there if included. Places nobody names keep
+    x. Differentiable.
 
     PyTorch scatter_reduce. Raises ValueError for another reduce.
     """
@@ -64,11 +65,11 @@ def scatter_reduce(x: Any, axis: int, index: Any, source: Any, reduce: str,
     t, i = as_tensor("scatter_reduce", x), as_tensor("scatter_reduce", index)
     given = as_tensor("scatter_reduce", source).to(t.dtype)
     if not include_self:
-        start: Any = 0
+        start: Any = int(reduce == "prod")
         if reduce in ("amax", "amin"):  # any of the values that come
             start = gather(given, axis, _one_at(t, axis, i))
         t = scatter(t, axis, i, start)
-    kind = {"sum": "add", "mean": "add", "amax": "max", "amin": "min"}[reduce]
+    kind = {"sum": "add", "prod": "prod", "mean": "add", "amax": "max", "amin": "min"}[reduce]
     made: Tensor = scatter(t, axis, i, given, kind)
     if reduce != "mean":
         return made
@@ -90,8 +91,8 @@ def _one_at(t: Tensor, axis: int, index: Tensor) -> Tensor:
 
 @accepts_dim
 def index_reduce(x: Any, axis: int, index: Any, source: Any, reduce: str) -> Tensor:
-    """x with source's slices combined into the slices at a vector of indices along axis: sum, amax,
-    amin or mean, x's own included. PyTorch index_reduce."""
+    """x with source's slices combined into the slices at a vector of indices along axis: sum, prod,
+    amax, amin or mean, x's own included. PyTorch index_reduce."""
     t, given = as_tensor("index_reduce", x), as_tensor("index_reduce", source)
     i = as_tensor("index_reduce", index)
     if reduce == "sum":

@@ -368,10 +368,13 @@ def log_softmax_node(n: Node, axes: tuple[int, ...]) -> Node:
 
 @accepts_dim
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over axes, without overflow; -inf for no mass. SciPy logsumexp."""
+    """log(sum(exp(x))) over axes, without overflow; -inf for no mass and no elements. SciPy
+    logsumexp."""
     t, n = floating("logsumexp", x)
     axes = check_axes("logsumexp", axis, t.ndim)
-    _not_empty("logsumexp", t, axes)
+    if 0 in [t.shape[i] for i in axes]:
+        shape = tuple(1 if i in axes else e for i, e in enumerate(t.shape))
+        return derive(dropped(constant(n.dtype, -math.inf, shape), axes, keepdims), t)
     wide = N.cast(n, n.dtype.compute)
     top = _top(wide, axes)  # an infinite one would make NaN of the difference
     top = N.elementwise("where", N.elementwise("isinf", top), constant(top.dtype, 0, top.shape),

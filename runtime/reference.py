@@ -220,7 +220,7 @@ def _gather(n: Node, x: np.ndarray, *indices: np.ndarray) -> Any:
     return x[_checked(n, x.shape, indices)]
 
 
-_COMBINE = {"add": np.add, "max": np.maximum, "min": np.minimum}
+_COMBINE = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
 
 
 def _scatter(n: Node, base: np.ndarray, value: np.ndarray, *indices: np.ndarray) -> Any:

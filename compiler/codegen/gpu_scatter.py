@@ -340,4 +340,4 @@ class _Scatter:
         return total
 
 
-_IDENTITY = {"add": "sum", "max": "max", "min": "min"}
+_IDENTITY = {"add": "sum", "mul": "prod", "max": "max", "min": "min"}

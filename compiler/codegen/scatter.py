@@ -15,7 +15,7 @@ from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
 
-_JOIN = {"add": "add", "max": "maximum", "min": "minimum"}
+_JOIN = {"add": "add", "mul": "mul", "max": "maximum", "min": "minimum"}
 
 
 def generate(module: Module, target: Target, layout: Layout, k: Kernel, symbol: str

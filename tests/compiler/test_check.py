@@ -52,7 +52,7 @@ BAD: list[tuple[str, Callable[[], Node]]] = [
     ("int64 indices", lambda: node("gather", F64, (2, 3), (X, X))),
     ("shape (2, 3)", lambda: node("gather", F64, (2, 2), (X, V))),
     ("1 to 2 indices", lambda: node("gather", F64, (2,), (X, V, V, V))),
-    ("set, add", lambda: node("scatter", F64, SHAPE, (X, X, V), "mul")),
+    ("set, add", lambda: node("scatter", F64, SHAPE, (X, X, V), "or")),
     ("a value of shape", lambda: node("scatter", F64, SHAPE, (X, CUBE, V), "add")),
     ("inside", lambda: node("put", F64, SHAPE, (X, X), ((1, 1), (0, 1)))),
     ("distinct axes", lambda: node("sum", F64, (1, 1), (X,), (0, 2))),

@@ -201,7 +201,7 @@ def test_gather(k: int) -> None:
     check(lambda a: elementwise("sin", N.node("gather", a.dtype, (2, 2, *rest), (a, *indices))), x)
 
 
-@pytest.mark.parametrize("mode", ["add", "set", "max", "min"])
+@pytest.mark.parametrize("mode", ["add", "set", "mul", "max", "min"])
 @pytest.mark.parametrize("k", [1, 2])
 def test_scatter(mode: str, k: int) -> None:
     indices = tuple(leaf(i) for i in INDEX[:k])
@@ -215,6 +215,14 @@ def test_scatter_set_gives_to_the_last() -> None:
     y = N.node("scatter", dt.float64, (2,), (base, v, leaf(np.array([0, 0, 1]))), "set")
     db, dv = gradients([y], [like(y, 1)], [base, v])
     assert (value(db).tolist(), value(dv).tolist()) == ([0, 0], [0, 1, 1])
+
+
+def test_scatter_mul_with_zeros() -> None:
+    """One zero factor of a place has a derivative, of two none has."""
+    base, v = leaf(np.array([2.0, 3, 0])), leaf(np.array([0.0, 5, 0, 0, 7]))
+    y = N.node("scatter", dt.float64, (3,), (base, v, leaf(np.array([0, 0, 1, 1, 2]))), "mul")
+    db, dv = gradients([y], [like(y, 1)], [base, v])
+    assert (value(db).tolist(), value(dv).tolist()) == ([0, 0, 7], [10, 0, 0, 0, 0])
 
 
 def test_put() -> None:

@@ -185,7 +185,7 @@ def test_convolutions(x: tuple[int, ...], w: tuple[int, ...], options: dict[str,
 # -- scatters --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["set", "add", "max", "min"])
+@pytest.mark.parametrize("how", ["set", "add", "mul", "max", "min"])
 def test_scatters(how: str) -> None:
     agree(gk.scattered(how, (50,), 300), gk.scattered(how, (20, 3), 200, (3,)),
           gk.scattered(how, (20, 40), 90, (40,)), gk.scattered(how, (7, 8, 5), 70, (5,)),
@@ -197,7 +197,8 @@ def test_every_way_to_combine(way: str, monkeypatch: pytest.MonkeyPatch) -> None
     """The ways a scatter may run, whatever their times; sorted also beyond shared memory."""
     monkeypatch.setattr(gpu_scatter, "strategy", lambda n, goal: way)
     agree(gk.scattered("add", (50,), 300), gk.scattered("max", (20, 3), 700, (3,)),
-          gk.scattered("add", (7, 8, 5), 70, (5,), dt.float16), gk.scattered("min", (1,), 530))
+          gk.scattered("add", (7, 8, 5), 70, (5,), dt.float16), gk.scattered("min", (1,), 530),
+          gk.scattered("mul", (20, 3), 60, (3,)))
     monkeypatch.setattr(gpu_sort, "IN_SHARED", 64)
     agree(gk.scattered("add", (50,), 1100, dtype=dt.int64))
 

@@ -138,5 +138,6 @@ def test_bitcast():
     t = fb.tensor([1.0, -1.0])
     check(t.view("int32"), np.array([1.0, -1.0], "f").view("i4"), "int32")
     check(t.bitcast(fb.uint32).bitcast(fb.float32), [1, -1])
+    check(fb.tensor([True, False]).bitcast(fb.uint8), [1, 0], "uint8")
     with pytest.raises(ValueError, match="bitcast: expected a dtype of 4 bytes, got float64"):
         t.view(fb.float64)

@@ -297,6 +297,7 @@ def test_reducing_scatters() -> None:
     expected = {"sum": ([22, 22, 30, 90], [12, 2, 30, 50]),
                 "amax": ([10, 20, 30, 50], [8, 2, 30, 50]),
                 "amin": ([1, 2, 30, 40], [1, 2, 30, 50]),
+                "prod": ([240, 40, 30, 2000], [24, 2, 30, 50]),
                 "mean": ([5.5, 11, 30, 45], [4, 2, 30, 50])}
     for reduce, (with_self, without) in expected.items():
         check(fb.scatter_reduce(x, 0, index, source, reduce), with_self)
@@ -306,8 +307,10 @@ def test_reducing_scatters() -> None:
     rows = fb.zeros(2, 2).index_reduce(0, fb.tensor([1, 1]), fb.tensor([[1.0, 5], [3, 2]]), "amax")
     assert rows.tolist() == [[0, 0], [3, 5]]
     assert fb.index_reduce(fb.ones(2), 0, [0, 0], fb.tensor([1.0, 4]), "sum").tolist() == [6, 1]
-    with pytest.raises(ValueError, match="scatter_reduce: expected reduce sum, amax, amin, mean"):
-        fb.scatter_reduce(x, 0, index, source, "prod")
+    with pytest.raises(ValueError, match="scatter_reduce: expected reduce sum, prod, amax, amin"):
+        fb.scatter_reduce(x, 0, index, source, "or")
+    with pytest.raises(TypeError, match="scatter: expected a real dtype, got complex64"):
+        fb.scatter(x.to(fb.complex64), 0, index, source, "prod")
 
 
 def test_symmetric_padding() -> None:

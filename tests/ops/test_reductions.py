@@ -162,6 +162,8 @@ def test_softmax(name, reference):
     check(big.log_softmax(0), [-math.log(2), -math.log(2), -2000 - math.log(2)])
     check(fb.tensor([-math.inf, -math.inf]).logsumexp(), -math.inf)
     check(fb.tensor([math.inf, 1.0]).logsumexp(), math.inf)
+    check(fb.zeros(2, 0, 3).logsumexp(1), np.full((2, 3), -math.inf))
+    check(fb.zeros(0).logsumexp(0, True), [-math.inf])
     check(fb.tensor(3.0).softmax(0), 1.0)
     check(fb.softmin(fb.tensor([1.0, 2.0])), sp.softmax([-1.0, -2.0]))
     assert fb.zeros(0, 3).softmax(1).shape == (0, 3)

@@ -50,7 +50,7 @@ from .elementwise import (
 )
 from .indexing import (
     argwhere, flatnonzero, gather, index_add, index_copy, index_fill, index_select,
-    ix_, masked_fill, masked_scatter, masked_select, nonzero, one_hot, scatter, scatter_add,
+    masked_fill, masked_scatter, masked_select, nonzero, scatter, scatter_add,
     take, take_along_axis
 )
 from .joining import (
@@ -69,8 +69,8 @@ from .products import (
     vecdot
 )
 from .putting import (
-    choose, compress, diag_indices, index_reduce, put, put_along_axis, scatter_reduce,
-    tril_indices, triu_indices
+    choose, compress, diag_indices, gather_nd, index_reduce, ix_, one_hot, put, put_along_axis,
+    scatter_nd, scatter_reduce, tril_indices, triu_indices
 )
 from .random import (
     Draw, Generator, Seed, default_generator, get_rng_state, initial_seed, manual_seed, seed,
@@ -143,8 +143,19 @@ __all__ += ["bhistc", "bincount", "bucketize", "histc", "histogram", "histogram_
 __all__ += ["Sorted", "argpartition", "argsort", "kthvalue", "median", "mode", "msort", "nanmedian",
             "nanquantile", "partition", "percentile", "quantile", "sort", "topk"]
 __all__ += ["as_strided", "map_storage"]
-__all__ += ["choose", "compress", "diag_indices", "index_reduce", "put", "put_along_axis",
-            "scatter_reduce", "tril_indices", "triu_indices"]
+__all__ += [
+    "choose",
+    "compress",
+    "diag_indices",
+    "gather_nd",
+    "index_reduce",
+    "put",
+    "put_along_axis",
+    "scatter_nd",
+    "scatter_reduce",
+    "tril_indices",
+    "triu_indices",
+]
 
 __all__ += ["broadcast_shapes", "can_cast", "cumulative_prod", "cumulative_sum", "finfo",
             "from_dlpack", "iinfo", "isdtype", "nextafter", "result_type", "vecdot"]

@@ -7,8 +7,6 @@ force a count of their true elements, except `x[mask] = v` with a v that needs n
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +18,7 @@ from . import realize as door
 from .creation import constant, iota, number, tensor
 from .elementwise import check_real_cast, truth
 from .movement import moveaxis, reshape, slice_view
-from .recording import (
-    accepts_dim,
-    as_tensor,
-    as_tensors,
-    broadcast_shapes,
-    located,
-    real_only,
-    required,
-)
+from .recording import accepts_dim, as_tensor, broadcast_shapes, located, real_only
 from .tensor import (
     Tensor,
     assign,
@@ -518,7 +508,7 @@ def _scatter(name: str, kind: str, x: Any, axis: int, index: Any, source: Any) -
     return derive(located(name, N.node("scatter", t.dtype, t.shape, src, kind)), t, v)
 
 
-_REDUCE = {"add": "add", "sum": "add", "prod": "mul", "multiply": "mul",
+REDUCE = {"add": "add", "sum": "add", "prod": "mul", "multiply": "mul",
            "amax": "max", "max": "max", "amin": "min", "min": "min"}
 
 
@@ -530,9 +520,9 @@ def scatter(x: Any, axis: int, index: Any, source: Any, reduce: str | None = Non
     source is a number or has at least index's shape. Raises TypeError for products of complex
     numbers.
     """
-    if reduce is not None and reduce not in _REDUCE:
-        raise ValueError(f"scatter: expected reduce of {sorted(_REDUCE)}, got {reduce!r}")
-    return _scatter("scatter", _REDUCE.get(reduce or "", "set"), x, axis, index, source)
+    if reduce is not None and reduce not in REDUCE:
+        raise ValueError(f"scatter: expected reduce of {sorted(REDUCE)}, got {reduce!r}")
+    return _scatter("scatter", REDUCE.get(reduce or "", "set"), x, axis, index, source)
 
 
 @accepts_dim
@@ -575,32 +565,3 @@ def index_copy(x: Any, axis: int, index: Any, source: Any) -> Tensor:
 def index_fill(x: Any, axis: int, index: Any, value: Any) -> Tensor:
     """x with a number at a vector of indices along axis. Torch7 indexFill."""
     return _index_write("index_fill", "set", x, axis, index, value)
-
-
-def one_hot(x: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
-    """A last axis of num_classes with 1 at x's value, 0 elsewhere; int64 unless dtype is given.
-
-    x holds integers; without num_classes their largest is forced. PyTorch one_hot. Raises
-    ValueError, when it is computed, for integers outside [0, num_classes).
-    """
-    t = as_tensor("one_hot", x)
-    if not t.dtype.is_integer:
-        raise TypeError(f"one_hot: expected integers, got {t.dtype.name}")
-    if num_classes < 0:
-        num_classes = int(t.numpy().max(initial=-1)) + 1
-    else:
-        t = required("one_hot", f"expected integers from 0 to {num_classes - 1}, got one outside",
-                     t, (t >= 0) & (t < num_classes))
-    shape = (*t.shape, num_classes)
-    n = N.expand(N.reshape(N.cast(read(t), dt.int64), (*t.shape, 1)), shape)
-    n = N.elementwise("eq", n, iota(dt.int64, shape, len(shape) - 1))
-    made = derive(n, t)
-    return made.to(dt.int64 if dtype is None else dtype)  # type: ignore[no-any-return]
-
-
-def ix_(*vectors: Any) -> tuple[Tensor, ...]:
-    """Vectors shaped so that x[ix_(a, b)] is the grid of their indices. NumPy ix_."""
-    count = len(vectors)
-    found: Sequence[Tensor] = as_tensors("ix_", *vectors)
-    return tuple(reshape(v, (1,) * i + (math.prod(v.shape),) + (1,) * (count - i - 1))
-                 for i, v in enumerate(found))

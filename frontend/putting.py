@@ -1,19 +1,32 @@
-"""Writing at places, as values: put, put_along_axis, scatter_reduce, index_reduce, compress; and
-the indices of triangles and diagonals."""
+"""Writing at places, as values: put, put_along_axis, scatter_reduce, scatter_nd, index_reduce,
+compress; gather_nd, one_hot; and the indices of triangles, diagonals and grids."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import node as N
 from flambeau.compiler.dtype import DType
+from flambeau.compiler.node import Node
 
-from .creation import arange, ones_like, tensor, zeros_like
-from .indexing import gather, index_add, scatter, take
+from .creation import arange, iota, ones_like, tensor, zeros_like
+from .indexing import REDUCE, as_value, gather, index_add, index_node, scatter, take
 from .joining import stack
 from .movement import broadcast_to, reshape, select
-from .recording import accepts_dim, as_tensor, as_tensors, broadcast_shapes
-from .tensor import Tensor, as_dtype, check_axis
+from .recording import (
+    accepts_dim,
+    as_tensor,
+    as_tensors,
+    broadcast_shapes,
+    located,
+    real_only,
+    required,
+)
+from .tensor import Tensor, as_dtype, check_axis, derive, read
 
 
 def put(x: Any, index: Any, values: Any, accumulate: bool = False) -> Tensor:
@@ -146,3 +159,82 @@ def choose(index: Any, choices: Any) -> Tensor:
     shape = broadcast_shapes("choose", i.shape, *(c.shape for c in tensors))
     stacked = stack([broadcast_to(c, shape) for c in tensors])
     return select(gather(stacked, 0, broadcast_to(i, shape).unsqueeze(0)), 0, 0)  # type: ignore[no-any-return]
+
+
+def one_hot(x: Any, num_classes: int = -1, dtype: Any = None) -> Tensor:
+    """A last axis of num_classes with 1 at x's value, 0 elsewhere; int64 unless dtype is given.
+
+    x holds integers; without num_classes their largest is forced. PyTorch one_hot. Raises
+    ValueError, when it is computed, for integers outside [0, num_classes).
+    """
+    t = as_tensor("one_hot", x)
+    if not t.dtype.is_integer:
+        raise TypeError(f"one_hot: expected integers, got {t.dtype.name}")
+    if num_classes < 0:
+        num_classes = int(t.numpy().max(initial=-1)) + 1
+    else:
+        t = required("one_hot", f"expected integers from 0 to {num_classes - 1}, got one outside",
+                     t, (t >= 0) & (t < num_classes))
+    shape = (*t.shape, num_classes)
+    n = N.expand(N.reshape(N.cast(read(t), dt.int64), (*t.shape, 1)), shape)
+    n = N.elementwise("eq", n, iota(dt.int64, shape, len(shape) - 1))
+    made = derive(n, t)
+    return made.to(dt.int64 if dtype is None else dtype)  # type: ignore[no-any-return]
+
+
+def ix_(*vectors: Any) -> tuple[Tensor, ...]:
+    """Vectors shaped so that x[ix_(a, b)] is the grid of their indices. NumPy ix_."""
+    count = len(vectors)
+    found: Sequence[Tensor] = as_tensors("ix_", *vectors)
+    return tuple(reshape(v, (1,) * i + (math.prod(v.shape),) + (1,) * (count - i - 1))
+                 for i, v in enumerate(found))
+
+
+# -- tuples of indices ---------------------------------------------------------------------------
+
+
+def gather_nd(x: Any, index: Any, batch_dims: int = 0) -> Tensor:
+    """x[i0, ..., ik-1] for each row (i0, ..., ik-1) of index's last axis: shape index.shape[:-1]
+    and x's axes that no index names. The first batch_dims axes of x and index go together.
+    TensorFlow gather_nd, ONNX GatherND. Raises ValueError for shapes that do not fit.
+    """
+    t, i = as_tensors("gather_nd", x, index)
+    places = _tuples("gather_nd", t, i, batch_dims)
+    shape = places[0].shape + t.shape[len(places):]
+    n = N.node("gather", t.dtype, shape, (read(t), *places))
+    return derive(located("gather_nd", n), t)
+
+
+def scatter_nd(x: Any, index: Any, source: Any, reduce: str | None = None) -> Tensor:
+    """x with source's blocks at the places that index's rows name, as `gather_nd` reads them; of
+    equal places the last wins, or `reduce` combines: "add", "prod", "max", "min". x itself stays.
+
+    TensorFlow tensor_scatter_nd_update, ONNX ScatterND. Raises ValueError for shapes that do not
+    fit.
+    """
+    if reduce is not None and reduce not in REDUCE:
+        raise ValueError(f"scatter_nd: expected reduce of {sorted(REDUCE)}, got {reduce!r}")
+    t, i = as_tensors("scatter_nd", x, index)
+    kind = REDUCE.get(reduce or "", "set")
+    if kind not in ("set", "add"):
+        real_only("scatter_nd", t.dtype)
+    places = _tuples("scatter_nd", t, i, 0)
+    v = as_value(t, source, "scatter_nd")
+    shape = places[0].shape + t.shape[len(places):]
+    if v.shape and v.shape != shape:
+        raise ValueError(f"scatter_nd: expected values of shape {shape}, got {v.shape}")
+    n = N.node("scatter", t.dtype, t.shape, (read(t), N.expand_to(read(v), shape), *places), kind)
+    return derive(located("scatter_nd", n), t, v)
+
+
+def _tuples(name: str, t: Tensor, index: Tensor, batch: int) -> tuple[Node, ...]:
+    """One node of places for each axis that the last axis of index names."""
+    count = index.shape[-1] if index.ndim else 0
+    if not 0 <= batch < max(index.ndim, 1) or index.shape[:batch] != t.shape[:batch] or (
+            not 1 <= count <= t.ndim - batch):
+        raise ValueError(f"{name}: expected rows of 1 to {t.ndim - batch} indices for shape "
+                         f"{t.shape} and {batch} batch axes, got shape {index.shape}")
+    shape = index.shape[:-1]
+    own = tuple(iota(dt.int64, shape, a) for a in range(batch))
+    named = (index_node(name, select(index, -1, k), t.shape[batch + k]) for k in range(count))
+    return (*own, *named)

@@ -324,3 +324,26 @@ def test_symmetric_padding() -> None:
 def test_clocks_and_cores() -> None:
     start = fb.tic()
     assert 0 <= fb.toc(start) < 60 and fb.num_cores() >= 1
+
+
+def test_tuples_of_indices() -> None:
+    a = np.arange(24.0).reshape(2, 3, 4)
+    t, i = fb.tensor(a), np.array([[0, 2], [-1, 1], [0, 0]])
+    check(fb.gather_nd(t, i), a[i[:, 0], i[:, 1]])
+    check(fb.gather_nd(t, fb.tensor([[[1], [-1]], [[0], [2]]]), batch_dims=1), np.stack(
+        [a[0, [1, 2]], a[1, [0, 2]]]))
+    values = np.full((3, 4), 2.0)
+    for reduce, ufunc in (("add", np.add), ("prod", np.multiply), ("min", np.minimum)):
+        b = a.copy()
+        ufunc.at(b, (i[:, 0], i[:, 1]), values)
+        check(fb.scatter_nd(t, i, values, reduce), b)
+    check(fb.scatter_nd(t, fb.tensor([[1, 0], [1, 0]]), fb.tensor([[1.0] * 4, [7.0] * 4]))[1, 0],
+          [7.0] * 4)
+    assert fb.gradcheck(lambda x, v: fb.gather_nd(fb.scatter_nd(x, i, v, "prod"), i),
+                        [t.double(), fb.tensor(values)])
+    with pytest.raises(ValueError, match=r"gather_nd: expected rows of 1 to 3 indices for shape"):
+        fb.gather_nd(t, [[0, 1, 2, 3]])
+    with pytest.raises(ValueError, match=r"scatter_nd: expected values of shape \(3, 4\), got"):
+        fb.scatter_nd(t, i, values[:2])
+    with pytest.raises(ValueError, match="scatter_nd: expected reduce of"):
+        fb.scatter_nd(t, i, values, "or")

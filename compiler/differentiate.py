@@ -40,6 +40,7 @@ from flambeau.compiler.algebra import (
     unary,
     where,
 )
+from flambeau.compiler.differentiate_indexing import gather, scatter, scatter_node
 from flambeau.compiler.loop import pull_back
 from flambeau.compiler.node import Node, elementwise, reduce_, toposort
 from flambeau.compiler.ops import Conv
@@ -294,69 +295,6 @@ def _concat(n: Node, g: Node) -> Cotangents:
 # -- indexing ----------------------------------------------------------------------------------
 
 
-def _gather_node(x: Node, indices: tuple[Node, ...]) -> Node:
-    shape = indices[0].shape + x.shape[len(indices):]
-    return N.node("gather", x.dtype, shape, (x, *indices))
-
-
-def _scatter_node(base: Node, value: Node, indices: tuple[Node, ...], mode: str) -> Node:
-    return N.node("scatter", base.dtype, base.shape, (base, value, *indices), mode)
-
-
-def _gather(n: Node, g: Node) -> Cotangents:
-    x, *indices = n.src
-    spread = _scatter_node(like(x, 0), g, tuple(indices), "add")
-    return (spread, *(None for _ in indices))
-
-
-def _scatter(n: Node, g: Node) -> Cotangents:
-    base, value, *rest = n.src
-    indices, none = tuple(rest), (None,) * len(rest)
-    if n.arg == "add":
-        return (g, _gather_node(g, indices), *none)
-    if n.arg == "set":
-        kept = _scatter_node(g, like(value, 0), indices, "set")
-        return (kept, _last_writers(base, _gather_node(g, indices), indices), *none)
-    if n.arg == "mul":
-        return _scatter_product(n, g)
-    # max and min: all that equal the result share alike
-    chosen = compare("eq", value, _gather_node(n, indices))
-    held = compare("eq", base, n)
-    count = _scatter_node(N.cast(held, n.dtype), N.cast(chosen, n.dtype), indices, "add")
-    share = over(g, count)
-    of_value = where(chosen, _gather_node(share, indices), like(value, 0))
-    return (where(held, share, like(g, 0)), of_value, *none)
-
-
-def _scatter_product(n: Node, g: Node) -> Cotangents:
-    """g times the product of a place's other factors: by division, but for zeros, which are left
-    out of the product and counted."""
-    base, value, *rest = n.src
-    indices, none = tuple(rest), (None,) * len(rest)
-    zeros = [compare("eq", v, like(v, 0)) for v in (base, value)]
-    plain = [where(z, like(v, 1), v) for z, v in zip(zeros, (base, value))]
-    product = mul(g, _scatter_node(plain[0], plain[1], indices, "mul"))
-    count = _scatter_node(N.cast(zeros[0], dt.int64), N.cast(zeros[1], dt.int64), indices, "add")
-    found = []
-    for zero, factor, of_value in zip(zeros, plain, (False, True)):
-        whole = _gather_node(product, indices) if of_value else product
-        left = _gather_node(count, indices) if of_value else count
-        left = sub(left, N.cast(zero, dt.int64))
-        alone = compare("eq", left, like(left, 0))
-        found.append(where(alone, over(whole, factor), like(whole, 0)))
-    return (*found, *none)
-
-
-def _last_writers(base: Node, g: Node, indices: tuple[Node, ...]) -> Node:
-    """g, but zero for values that a later one overwrote."""
-    places = indices[0].shape
-    number = N.reshape(iota((indices[0].size,), 0), places)
-    nobody = N.const(dt.int64, 0, base.shape[: len(indices)])
-    last = _gather_node(_scatter_node(nobody, number, indices, "set"), indices)
-    won = N.reshape(compare("eq", last, number), places + (1,) * (len(g.shape) - len(places)))
-    return where(expand_like(won, g), g, like(g, 0))
-
-
 def _put(n: Node, g: Node) -> Cotangents:
     value = n.src[1]
     kept = N.node("put", g.dtype, g.shape, (g, like(value, 0)), n.arg)
@@ -458,7 +396,7 @@ def _running_extremum(n: Node, g: Node) -> Cotangents:
     fresh = where(elementwise("or", risen, now_nan), position, like(position, 0))
     source = _scan("cummax", fresh, axis)
     indices = tuple(source if i == axis else iota(x.shape, i) for i in range(len(x.shape)))
-    return (_scatter_node(like(x, 0), g, indices, "add"),)
+    return (scatter_node(like(x, 0), g, indices, "add"),)
 
 
 # -- contractions ------------------------------------------------------------------------------
@@ -531,7 +469,7 @@ def _sorted(n: Node, g: Node) -> Cotangents:
     order = N.node("extern", dt.int64, x.shape, (x,), ("argsort", n.arg[1]))
     places = tuple(order if a == axis else N.node("iota", dt.int64, x.shape, (), a)
                    for a in range(len(x.shape)))
-    return (_scatter_node(like(x, 0), g, places, "set"),)
+    return (scatter_node(like(x, 0), g, places, "set"),)
 
 
 EXTERN_RULES: dict[str, Rule] = {"sort": _sorted}  # by routine name: others register their own
@@ -591,7 +529,7 @@ RULES: dict[str, Rule] = {
     "maximum": _extremum, "minimum": _extremum, "copysign": _copysign, "where": _where,
     "reshape": lambda n, g: (N.reshape(g, n.src[0].shape),),
     "permute": _permute, "expand": _expand, "slice": _slice, "pad": _pad, "concat": _concat,
-    "gather": _gather, "scatter": _scatter, "put": _put,
+    "gather": gather, "scatter": scatter, "put": _put,
     "sum": lambda n, g: (expand_like(g, n.src[0]),),
     "prod": _prod, "max": _reduced_extremum, "min": _reduced_extremum,
     "cumsum": lambda n, g: (_reversed_cumsum(g, n.arg),),

@@ -12,7 +12,7 @@ from typing import Any
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape, toposort
-from flambeau.compiler.ops import COMPLEX, OPS, Conv
+from flambeau.compiler.ops import COMPLEX, OPS, Conv, Sparse
 
 
 class IllegalGraph(AssertionError):
@@ -239,6 +239,18 @@ def _conv(n: Node) -> str | None:
     return _expected(g.output_shape(x.shape, w.shape), n)
 
 
+def _sparse_conv(n: Node) -> str | None:
+    (other, value, place), g = n.src, n.arg
+    if not isinstance(g, Sparse) or g.of not in ("weight", "input"):
+        return f"expected a Sparse, got {g}"
+    if value.shape != place.shape or any(len(s.shape) != 4 for s in (*n.src, n)):
+        return f"expected 4 axes, got {[s.shape for s in n.src]} and {n.shape}"
+    x, w = (other, n) if g.of == "weight" else (n, other)
+    fits = (x.shape[0], w.shape[0], w.shape[1]) == (*value.shape[:2], x.shape[1])
+    return None if fits else (f"expected (n, c, ...), (o, c, ...) and (n, o, ...), got {x.shape}, "
+                              f"{w.shape} and {value.shape}")
+
+
 def _output(n: Node) -> str | None:
     return None if n.src[0].op == "loop" else f"expected a loop, got {n.src[0].op}"
 
@@ -253,5 +265,6 @@ _LAWS: dict[str, Callable[[Node], str | None]] = {
     "concat": _concat, "gather": _gather, "scatter": _scatter, "put": _put,
     **dict.fromkeys(("sum", "prod", "max", "min", "argmax", "argmin"), _reduction),
     **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), _scan),
-    "dot": _dot, "conv": _conv, "extern": _anything, "loop": _anything, "output": _output,
+    "dot": _dot, "conv": _conv, "sparse_conv": _sparse_conv,
+    "extern": _anything, "loop": _anything, "output": _output,
 }

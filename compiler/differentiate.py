@@ -552,4 +552,5 @@ ZERO: dict[str, str] = {  # no cotangent flows, and rightly: reason
 NONDIFFERENTIABLE: dict[str, str] = {  # no rule of its own: reason
     "loop": "all its outputs at once, in `gradients`, by loop.pull_back",
     "output": "as part of its loop",
+    "sparse_conv": "made of gradients, after differentiation",
 }

@@ -246,6 +246,9 @@ _ROWS = [
     Op("dot", "contraction", 2, "same", note="(b, m, k) x (b, k, n) -> (b, m, n)"),
     Op("conv", "contraction", 2, "same", note="(n, g*c, x...) * (g*o, c, k...) -> (n, g*o, y...), "
        "arg: Conv(stride, before, after, dilation, input_dilation, groups): correlation"),
+    Op("sparse_conv", "contraction", 3, "given", note="(x or w, value, place), arg: Sparse: a "
+       "gradient of a 2-d correlation whose cotangent has one element a window, value (n, o, p1, "
+       "p2), number `place` of it; the pass sparse_gradients makes it"),
     # the rest ---------------------------------------------------------------------------------
     Op("extern", "extern", -1, "given", note="arg: (name, options): a named host routine"),
     Op("loop", "loop", -1, "given", note="arg: Loop: a rolled scan or while; results by `output`"),
@@ -291,3 +294,19 @@ class Conv:
         spread = (size - 1) * self.input_dilation[axis] + 1 if size else 0
         room = spread + self.before[axis] + self.after[axis] - (kernel - 1) * self.dilation[axis]
         return max(0, (room - 1) // self.stride[axis] + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """A gradient of y[p] = sum over k of x[p*stride - before + k*dilation] * w[k], by one side.
+
+    of: "weight" (the other operand is x, before is 0) or "input" (it is w). window: rows and
+    columns of y that hold one element of the cotangent. The other elements are zero and contribute
+    nothing, whatever they meet.
+    """
+
+    of: str
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    before: tuple[int, int]
+    dilation: tuple[int, int]

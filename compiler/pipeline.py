@@ -22,6 +22,7 @@ from flambeau.compiler.launch import GpuProgram, Host
 from flambeau.compiler.loop import inside_loops, merge_loops
 from flambeau.compiler.node import Node
 from flambeau.compiler.planes import memory_form, routine, split_complex
+from flambeau.compiler.pooling import pool_gradients, sparse_gradients
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.target import Target
@@ -68,6 +69,7 @@ PASSES: list[Pass] = [
     ("split_complex", split_complex),  # what follows knows real numbers only
     ("drop_empty", drop_empty),  # no kernel then walks an empty axis
     ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
+    ("sparse_gradients", sparse_gradients),  # max pooling's: while they stand as derived
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
     ("turn_products", fuse.turn_products),  # a weight's update then fits its gradient's kernel
@@ -81,6 +83,7 @@ PASSES: list[Pass] = [
 def _for_gpu() -> list[Pass]:
     made = dict(PASSES)
     made["turn_products"] = lambda roots: thin_products(fuse.turn_products(roots))
+    made["sparse_gradients"] = pool_gradients
     made["inside_loops"] = lambda roots: inside_loops(roots, _gpu_body_passes)
     return list(made.items())
 

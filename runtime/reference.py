@@ -289,6 +289,26 @@ def _conv(n: Node, x: np.ndarray, w: np.ndarray) -> Any:
     return result.reshape(n.shape)
 
 
+def _sparse_conv(n: Node, other: np.ndarray, value: np.ndarray, place: np.ndarray) -> Any:
+    """Window after window: the one element's share of the gradient."""
+    g = n.arg
+    result = np.zeros(n.shape, _accumulator(n.dtype))
+    taps = n.shape[2:] if g.of == "weight" else other.shape[2:]
+    extents = other.shape[2:] if g.of == "weight" else n.shape[2:]
+    for at in np.ndindex(value.shape):
+        inside = divmod(int(place[at]), g.window[1])
+        first = [(p * e + d) * s - b for p, e, d, s, b in
+                 zip(at[2:], g.window, inside, g.stride, g.before)]
+        for k in itertools.product(*map(range, taps)):
+            q = tuple(f + i * d for f, i, d in zip(first, k, g.dilation))
+            if all(0 <= i < e for i, e in zip(q, extents)):
+                if g.of == "weight":
+                    result[(at[1], slice(None), *k)] += value[at] * other[(at[0], slice(None), *q)]
+                else:
+                    result[(at[0], slice(None), *q)] += value[at] * other[(at[1], slice(None), *k)]
+    return result
+
+
 def _frame(x: np.ndarray, n: Node, kernel: tuple[int, ...]) -> np.ndarray:
     """x dilated and padded or cropped, as far as the kernel reaches."""
     g = n.arg
@@ -354,7 +374,7 @@ EVALUATE: dict[str, Evaluator] = {
     "sum": _reduce, "prod": _reduce, "max": _reduce, "min": _reduce,
     "argmax": _reduce, "argmin": _reduce,
     "cumsum": _scan, "cumprod": _scan, "cummax": _scan, "cummin": _scan,
-    "dot": _dot, "conv": _conv,
+    "dot": _dot, "conv": _conv, "sparse_conv": _sparse_conv,
     "mark": lambda n, x: x, "extern": _extern, "loop": _loop,
     "output": lambda n, results: results[n.arg],
 }

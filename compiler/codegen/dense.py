@@ -128,8 +128,6 @@ class Dense:
     def store(self, low: Lowering, block: Block, batch: list[Value], m: list[Value],
                n: list[Value], acc: Value, mask: Value | None) -> None:
         """The epilogue: every stored value at this tile, then the writes."""
-        lanes = acc.type.lanes
-        low.memo = {key: v for key, v in low.memo.items() if v.level < 0}
         out = self.node.shape
         if self.node.op == "dot":
             values = [batch[0], m[0], n[0]]
@@ -137,25 +135,33 @@ class Dense:
             per = const(m[0].type, out[1] // self.node.arg.groups)
             channel = block.op("add nsw", block.op("mul nsw", batch[0], per), m[0])
             values = [n[0], channel, *n[1:]]
-        result = self._result(block, acc)
-        low.open(0, block)
-        variables = [ix.Var(0, e) for e in out]
-        low.vars = dict(zip(variables, values))
-        low.vec, low.lanes = (variables[-1], lanes) if lanes > 1 else (None, 1)
-        low.mask = Val(mask, 0) if mask is not None else None
-        low.known = {self.node: Val(result, 0)}
-        space = tuple(map(ix.of, variables))
-        if self.k.turn is not None:
-            turned = list(space)
-            for i, axis in zip(space, self.k.turn):
-                turned[axis] = i
-            space, out = tuple(turned), self.k.space
-        ready = []
-        for s in self.k.stores:
-            indices = ix.reshape(space, out, s.value.shape)
-            ready.append((s, indices, low.value(s.value, indices)))
-        for s, indices, v in ready:
-            low.store(self.layout.slots[s.home], s.home.dtype, home_index(s, indices), v)
+        store_tile(low, block, self.k, values, self._result(block, acc), mask)
+
+
+def store_tile(low: Lowering, block: Block, k: Kernel, values: list[Value], result: Value,
+               mask: Value | None) -> None:
+    """Stores what kernel k makes of lanes of its contraction, which begin at index `values`."""
+    low.memo = {key: v for key, v in low.memo.items() if v.level < 0}
+    node, lanes = k.anchors[0], result.type.lanes
+    out = node.shape
+    low.open(0, block)
+    variables = [ix.Var(0, e) for e in out]
+    low.vars = dict(zip(variables, values))
+    low.vec, low.lanes = (variables[-1], lanes) if lanes > 1 else (None, 1)
+    low.mask = Val(mask, 0) if mask is not None else None
+    low.known = {node: Val(result, 0)}
+    space = tuple(map(ix.of, variables))
+    if k.turn is not None:
+        turned = list(space)
+        for i, axis in zip(space, k.turn):
+            turned[axis] = i
+        space, out = tuple(turned), k.space
+    ready = []
+    for s in k.stores:
+        indices = ix.reshape(space, out, s.value.shape)
+        ready.append((s, indices, low.value(s.value, indices)))
+    for s, indices, v in ready:
+        low.store(low.layout.slots[s.home], s.home.dtype, home_index(s, indices), v)
 
 
 def _accumulator(dtype: DType) -> str:

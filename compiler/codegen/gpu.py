@@ -192,5 +192,6 @@ HOW: dict[str, str] = {
     **dict.fromkeys(REDUCTIONS, "gpu_nest: a thread, team or block a row"),
     **dict.fromkeys(SCANS, "gpu_nest: a thread or block a row"),
     **dict.fromkeys(CONTRACTIONS, "gpu_dense: tiles in shared memory"),
+    "sparse_conv": "never made there: its convolution stays dense",
     "extern": "host", "loop": "steps repeated by the host", "output": "steps repeated by the host",
 }

@@ -27,9 +27,10 @@ from flambeau.compiler.codegen.emit import (
 )
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.codegen.placing import Placer, Rolled, idle
+from flambeau.compiler.codegen.sparse import SparseConv
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
 from flambeau.compiler.node import Node, toposort
-from flambeau.compiler.ops import ELEMENTWISE, OPS
+from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, OPS
 from flambeau.compiler.target import Target
 
 
@@ -49,7 +50,7 @@ class Assembler(Placer):
         super().__init__(layout)
         self.module, self.target, self.timed = module, target, timed
         self.result = Assembled(slots=self.slots)
-        self.dense: dict[Kernel, Dense] = {}
+        self.dense: dict[Kernel, Dense | SparseConv] = {}
         self.names: dict[str, int] = {}
         self.block: Block
         self.fn: Function
@@ -57,7 +58,8 @@ class Assembler(Placer):
 
     def scratch_of(self, k: Kernel) -> int:
         if k.kind == "contract" and not idle(k):
-            self.dense[k] = Dense(k, self.layout, self.target)
+            kind = SparseConv if k.anchors[0].op == "sparse_conv" else Dense
+            self.dense[k] = kind(k, self.layout, self.target)
             return self.dense[k].plan.scratch_bytes
         if k.kind == "loop":
             self.rolled[k] = RolledLoop(self, k)
@@ -340,7 +342,7 @@ def kernel_name(k: Kernel) -> str:
     return f"{k.kind}_{words}_{space}"
 
 
-def describe(k: Kernel, symbol: str, chunks: int, dense: Dense | None,
+def describe(k: Kernel, symbol: str, chunks: int, dense: Dense | SparseConv | None,
              stored: set[Node]) -> KernelReport:
     """Bytes moved, operations and a line of words for explain()."""
     moved = sum(n.nbytes for n in fuse.loads(k, stored))
@@ -352,7 +354,7 @@ def describe(k: Kernel, symbol: str, chunks: int, dense: Dense | None,
     nodes = [n for n in toposort([s.value for s in k.stores], stop=lambda m: m not in inside)
              if n in inside and (n.op in ELEMENTWISE or n in k.anchors)]
     flops = sum(n.size if n.op in ELEMENTWISE else size for n in nodes
-                if n.op not in ("dot", "conv") and OPS[n.op].cost)
+                if n.op not in CONTRACTIONS and OPS[n.op].cost)
     detail = ", ".join(dict.fromkeys(n.op for n in nodes))
     if dense is not None:
         flops += dense.plan.flops

@@ -42,8 +42,7 @@ def view_base(n: Node) -> tuple[Node, ix.Index | None, tuple[ix.Var, ...]]:
         indices = ix.movement(n.op, indices, n.shape, source.shape, n.arg)
         n = source
     flat = ix.flatten(indices, n.shape)
-    affine = all(isinstance(a, ix.Var) for a, _ in flat.terms)
-    return n, flat if affine else None, variables
+    return n, flat if all(isinstance(a, ix.Var) for a, _ in flat.terms) else None, variables
 
 
 def _needed_in_memory(n: Node) -> Iterable[Node]:
@@ -155,10 +154,12 @@ class _Fuser:
         return k
 
     def concat(self, n: Node) -> list[Kernel]:
-        """One region store per part; parts that alternate in memory share a kernel."""
+        """One region store per part; a few equal parts that are computed share a kernel."""
         made: list[Kernel] = []
         start = 0
-        shared = n.arg == len(n.shape) - 1 and n.shape[-1] == len(n.src) <= 4
+        alternating = n.arg == len(n.shape) - 1 and n.shape[-1] == len(n.src)
+        equal = len({p.shape for p in n.src}) == 1 and not any(map(in_memory, n.src))
+        shared = len(n.src) <= 4 and (alternating or equal)
         for part in filter(lambda p: p.size, n.src):
             region = tuple((start * (i == n.arg), 1) for i in range(len(n.shape)))
             start += part.shape[n.arg]
@@ -190,10 +191,9 @@ class _Fuser:
 
     def _adopt(self, k: Kernel, n: Node, kind: str, space: Shape, axes: tuple[int, ...]) -> bool:
         alone = all(s.value is n for s in k.stores)
-        if kind == "rows" and not alone and any(s.value.size != n.size for s in k.stores):
-            length = _product(space[i] for i in axes)
-            if length > ROW_LIMIT:
-                return False
+        if (kind == "rows" and not alone and any(s.value.size != n.size for s in k.stores)
+                and math.prod(space[i] for i in axes) > ROW_LIMIT):
+            return False
         if not alone and not self._fits(k, n, space, axes if kind == "rows" else ()):
             return False
         k.kind, k.space, k.axes = kind, space, axes
@@ -236,7 +236,7 @@ class _Fuser:
         """Is n read only at the loop position itself, from every store and anchor of k?"""
         variables = tuple(ix.of(ix.Var(i, e)) for i, e in enumerate(space))
         kept = tuple(ix.ZERO if i in axes else v for i, v in enumerate(variables))
-        full, rows = _product(space), _product(e for i, e in enumerate(space) if i not in axes)
+        full, rows = math.prod(space), math.prod(e for i, e in enumerate(space) if i not in axes)
         wanted = kept if axes else variables
         goal = ix.flatten(wanted, n.shape)
         seen: set[tuple[Node, tuple[ix.Index, ...]]] = set()
@@ -317,10 +317,6 @@ def inline_cost(n: Node, stored: set[Node]) -> int:
     return total
 
 
-def _product(extents: Iterable[int]) -> int:
-    return math.prod(extents)
-
-
 # -- merging -------------------------------------------------------------------------------------
 
 
@@ -391,7 +387,9 @@ def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
             or ((host.kind, k.kind) == ("contract", "map") and host in reads[k])):
         return False
     stores = host.stores + k.stores
-    if any(s.region is not None for s in stores) or len(stores) > 16:
+    if len(stores) > 16 or host.initial is not None or k.initial is not None:
+        return False
+    if any(s.region is not None for s in stores) and not host.kind == k.kind == "map":
         return False
     if k in before[host] or any(host in before[r] for r in before[k] if r is not host):
         return False
@@ -404,11 +402,11 @@ def _mergeable(host: Kernel, k: Kernel, reads: dict[Kernel, set[Kernel]],
 def _common_space(a: Kernel, b: Kernel) -> tuple[Shape, tuple[int, ...]] | None:
     """The space and reduced axes that both kernels can walk, if there are such."""
     if a.kind == "contract":  # the epilogue may store more than one value
-        return (a.space, ()) if _product(a.space) == _product(b.space) else None
+        return (a.space, ()) if math.prod(a.space) == math.prod(b.space) else None
     if a.kind == b.kind == "map":
         return (a.space, ()) if a.space == b.space else None
     rows, other = (a, b) if a.kind == "rows" else (b, a)
-    if _product(rows.space[i] for i in rows.axes) > ROW_LIMIT:
+    if math.prod(rows.space[i] for i in rows.axes) > ROW_LIMIT:
         return None
     if other.kind == "rows":
         same = other.space == rows.space and other.axes == rows.axes
@@ -424,7 +422,7 @@ def _reads_in_place(host: Kernel, k: Kernel, space: Shape, axes: tuple[int, ...]
     variables = tuple(ix.of(ix.Var(i, e)) for i, e in enumerate(space))
     kept = tuple(ix.ZERO if i in axes else v for i, v in enumerate(variables))
     narrow = tuple(1 if i in axes else e for i, e in enumerate(space))
-    full, rows = _product(space), _product(narrow)
+    full, rows = math.prod(space), math.prod(narrow)
 
     def own_place(n: Node) -> tuple[ix.Index, ...] | None:
         if n.size == full:
@@ -514,7 +512,7 @@ def split_reductions(roots: list[Node], block: int = ROW_LIMIT, few: int = 64) -
         if n.op not in ("sum", "prod", "max", "min"):
             continue
         source = n.src[0]
-        length = _product(source.shape[i] for i in n.arg)
+        length = math.prod(source.shape[i] for i in n.arg)
         if length <= block or n.size > few * max(1, length // block):
             continue
         replace[n] = _split(n, block)
@@ -534,7 +532,7 @@ def _split(n: Node, block: int) -> Node:
     source = n.src[0]
     axis = max(n.arg, key=lambda i: (source.shape[i] > 1, -i) if source.shape[i] >= 2 else (0, -i))
     extent = source.shape[axis]
-    inner = _product(source.shape[i] for i in n.arg if i != axis)
+    inner = math.prod(source.shape[i] for i in n.arg if i != axis)
     piece = max(1, block // inner)
     if piece >= extent:
         return n

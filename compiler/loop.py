@@ -8,12 +8,15 @@ numbered `param` leaves ("body", i), so equal loops are equal values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flambeau.compiler import node as nd
 from flambeau.compiler.dtype import float32
 from flambeau.compiler.node import Node
+from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, REDUCTIONS
+
+VIEWS = frozenset(("reshape", "permute", "expand", "slice", "mark"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +91,11 @@ def close(count: int, leaves: Sequence[Node], start: Sequence[Node], sequences: 
     invariants: dict[Node, None] = {}
     for n in nd.toposort(roots):
         for s in n.src:
-            if n in inside and s not in inside and not _cheap(s):
-                invariants[s] = None
+            if n in inside and s not in inside:
+                invariants |= dict.fromkeys(_handed_in(s, n.op))
     for r in roots:
-        if r not in inside and not _cheap(r):
-            invariants[r] = None
+        if r not in inside:
+            invariants |= dict.fromkeys(_handed_in(r, ""))
     replace = {n: placeholder(n, i) for i, n in enumerate([*leaves, *invariants])}
     body = nd.substitute(roots, replace)
     carries = len(carried)
@@ -114,9 +117,12 @@ def _without_marks(roots: list[Node], leaves: set[Node]) -> list[Node]:
     return [done[r] for r in roots]
 
 
-def _cheap(n: Node) -> bool:
-    """Constants stay inside, where they fold."""
-    return nd.is_const(n) or n.op == "iota"
+def _handed_in(n: Node, reader: str) -> list[Node]:
+    """What the body gets where it reads n from outside. Constants stay inside, where they fold;
+    so do broadcasts, and for products, which read any layout, transposes: less memory is moved."""
+    while n.op in ("expand", "reshape") or (reader == "dot" and n.op == "permute"):
+        n = n.src[0]
+    return [] if nd.is_const(n) or n.op == "iota" else [n]
 
 
 def _dependent(roots: Sequence[Node], leaves: set[Node]) -> set[Node]:
@@ -150,21 +156,22 @@ def pull_back(n: Node, given: dict[int, Node], gradients: object) -> list[Node |
     if loop.condition is not None:
         raise TypeError("while_loop: expected no derivative to be needed, got one; a loop whose "
                         "number of steps is known only at run time cannot walk back: use scan")
-    saved = outputs(_saving(n))[len(loop.results):]
     c, s = loop.carries, loop.sequences
     floats = [i for i, x in enumerate(loop.inputs) if x.dtype.is_inexact]
     d_carry = [i for i in floats if i < c]
     d_rows = [i for i in floats if c <= i < c + s]
     d_inv = [i for i in floats if i >= c + s]
-    uniques = {x: _unique(x) for x in loop.inputs}
+    uniques = {x: unique(x) for x in loop.inputs}
     body = nd.substitute(loop.results, uniques)  # type: ignore[arg-type]
-    cot_carry = {i: _unique(loop.inputs[i]) for i in d_carry}
-    acc = {i: _unique(loop.inputs[i]) for i in d_inv}
+    cot_carry = {i: unique(loop.inputs[i]) for i in d_carry}
+    acc = {i: unique(loop.inputs[i]) for i in d_inv}
     stacked = [i for i in given if i >= c]
-    cot_rows = {i: _unique(loop.results[i]) for i in stacked}
+    cot_rows = {i: unique(loop.results[i]) for i in stacked}
     outs = [body[i] for i in d_carry] + [body[i] for i in stacked]
     cots = [cot_carry[i] for i in d_carry] + [cot_rows[i] for i in stacked]
     pulled = gradients(outs, cots, [uniques[loop.inputs[i]] for i in floats])  # type: ignore[operator]
+    pulled, kept = _keep_results(loop, pulled, uniques)
+    saved = outputs(_saving(n, list(kept)))[len(loop.results):]
     grads = dict(zip(floats, pulled))
     zero = {i: nd.const(loop.inputs[i].dtype, 0, loop.inputs[i].shape) for i in floats}
     carried = [grads[i] or zero[i] for i in d_carry]
@@ -176,7 +183,8 @@ def pull_back(n: Node, given: dict[int, Node], gradients: object) -> list[Node |
     replace_inv = {uniques[x]: src for x, src in zip(loop.inputs[c + s:], n.src[c + s:])}
     carried, rows = (nd.substitute(part, replace_inv) for part in (carried, rows))
     leaves = [*(cot_carry[i] for i in d_carry), *(acc[i] for i in d_inv),
-              *(uniques[x] for x in loop.inputs[:c + s]), *(cot_rows[i] for i in stacked)]
+              *(uniques[x] for x in loop.inputs[:c]), *kept.values(),
+              *(uniques[x] for x in loop.inputs[c:c + s]), *(cot_rows[i] for i in stacked)]
     made = close(loop.count, leaves, start, sequences, carried, rows, None, not loop.reverse)
     result: list[Node | None] = [None] * len(n.src)
     for i, g in zip([*d_carry, *d_inv, *d_rows], made):
@@ -184,17 +192,66 @@ def pull_back(n: Node, given: dict[int, Node], gradients: object) -> list[Node |
     return result
 
 
-def _unique(n: Node) -> Node:
+def unique(n: Node) -> Node:
     """A leaf of n's kind that is equal to nothing else."""
     return nd.buffer(n.dtype, n.shape, object())
 
 
-def _saving(n: Node) -> Node:
-    """The same scan that also stacks its carries as they were before each step."""
+def _keep_results(loop: Loop, pulled: list[Node | None], uniques: dict[Node, Node]
+                  ) -> tuple[list[Node | None], dict[Node, Node]]:
+    """The derivative with leaves for the products, convolutions, reductions and inner loops of the
+    forward step, and which values of the step those stand for: they are stored, not done again."""
+    asked = [g for g in pulled if g is not None]
+    order = nd.toposort(asked)
+    own = loop.carries + loop.sequences
+    moving = _dependent(asked, {uniques[x] for x in loop.inputs[:own]})
+    forward = set(nd.toposort(nd.substitute(loop.results, uniques)))  # type: ignore[arg-type]
+    known = forward & moving
+    users = count_users(order)
+    tops = {climb(n, users, known.__contains__, set(asked)): None
+            for n in order if n.op in _DEAR and n in known}
+    leaves = {top: unique(top) for top in tops}
+    back = {u: x for x, u in uniques.items()}
+    kept = dict(zip(nd.substitute(tops, back), leaves.values()))
+    made = iter(nd.substitute(asked, leaves))
+    return [None if g is None else next(made) for g in pulled], kept
+
+
+_DEAR = CONTRACTIONS | REDUCTIONS | {"output"}  # what takes longer to do again than to read
+
+
+def _saving(n: Node, results: list[Node]) -> Node:
+    """The same scan that also stacks its carries as they were before each step, and results."""
     loop: Loop = n.arg
     more = Loop(loop.count, loop.inputs, loop.carries, loop.sequences, loop.carried,
-                loop.stacked + loop.inputs[:loop.carries], None, loop.reverse)
+                loop.stacked + loop.inputs[:loop.carries] + tuple(results), None, loop.reverse)
     return nd.node("loop", float32, (), n.src, more)
+
+
+# -- where a value is handed over ------------------------------------------------------------------
+
+
+def count_users(order: Iterable[Node]) -> dict[Node, list[Node]]:
+    """Who reads each node."""
+    users: dict[Node, list[Node]] = {}
+    for n in order:
+        for s in n.src:
+            users.setdefault(s, []).append(n)
+    return users
+
+
+def climb(n: Node, users: dict[Node, list[Node]], allowed: Callable[[Node], bool],
+          kept: set[Node]) -> Node:
+    """The last value that n's only readers make of it, one after the other, by views and
+    elementwise operations of the same size; a value in `kept` is asked for itself."""
+    best = n
+    while n not in kept and len(users.get(n, ())) == 1:
+        n = users[n][0]
+        if not allowed(n) or n.op not in ELEMENTWISE | VIEWS or n.size != best.size:
+            break
+        if n.op in ELEMENTWISE:
+            best = n
+    return best
 
 
 # -- passes ----------------------------------------------------------------------------------------

@@ -272,21 +272,39 @@ def _neighbours(n: Node) -> Node | None:
 
 def add_of_pads(n: Node) -> Node | None:
     """Zero-padded neighbours as one padded concat: the cotangents of cuts of one tensor."""
-    a, b = n.src
-    if a.op != "pad" or b.op != "pad" or a.arg[1] or b.arg[1]:
+    parts = _padded_terms(n)
+    if parts is None:
         return None
-    differ = [i for i, (s, t) in enumerate(zip(a.arg[0], b.arg[0])) if s != t]
-    if len(differ) != 1 or any(k != 1 for spec in (a, b) for _, k in spec.arg[0]):
+    a, *rest = parts
+    differ = {i for b in rest for i, (s, t) in enumerate(zip(a.arg[0], b.arg[0])) if s != t}
+    if len(differ) != 1:
         return None
-    axis = differ[0]
-    if a.arg[0][axis][0] > b.arg[0][axis][0]:
-        a, b = b, a
-    x, y = a.src[0], b.src[0]
-    if a.arg[0][axis][0] + x.shape[axis] != b.arg[0][axis][0]:
-        return None
-    if any(e != f for i, (e, f) in enumerate(zip(x.shape, y.shape)) if i != axis):
-        return None
-    return N.pad(N.concat((x, y), axis), tuple(s for s, _ in a.arg[0]), n.shape)
+    axis = differ.pop()
+    parts.sort(key=lambda p: p.arg[0][axis][0])
+    end = parts[0].arg[0][axis][0]
+    for p in parts:
+        if p.arg[0][axis][0] != end or any(
+                e != f for i, (e, f) in enumerate(zip(p.src[0].shape, parts[0].src[0].shape))
+                if i != axis):
+            return None
+        end += p.src[0].shape[axis]
+    joined = N.concat([p.src[0] for p in parts], axis)
+    return N.pad(joined, tuple(s for s, _ in parts[0].arg[0]), n.shape)
+
+
+def _padded_terms(n: Node) -> list[Node] | None:
+    """The terms of a sum of values padded with zeros; None if there are others, or too many."""
+    terms: list[Node] = []
+    stack = list(n.src)
+    while stack:
+        t = stack.pop()
+        if t.op == "add" and len(terms) + len(stack) < _TILES:
+            stack += t.src
+        elif t.op == "pad" and not t.arg[1] and all(k == 1 for _, k in t.arg[0]):
+            terms.append(t)
+        else:
+            return None
+    return terms
 
 
 # -- indexing --------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ class Assembler(Placer):
         scratch = self.place(kernels, homes, self.arena)
         self.result.arena_bytes = self.arena.bytes
         self.open()
-        self.clock(0)
+        self.clock()
         checked = True
         for k in kernels:
             if not checked and any(self.slots[self.layout.slots[h]][0] == "input"
@@ -116,7 +116,7 @@ class Assembler(Placer):
                 self.stop_if_failed()
                 checked = True
             self.kernel(k, scratch.get(k))
-            self.clock(len(self.result.reports))
+            self.clock()
             # what an extern begins is another entry, which knows nothing of the last one's check
             checked = (checked and k not in failing) if k.kind != "extern" else not failing
         if copies and not checked:
@@ -140,19 +140,23 @@ class Assembler(Placer):
         self.fn.ret(b)
         b.label(on)
 
-    def clock(self, place: int) -> None:
-        """Notes the time in nanoseconds after kernel number `place`."""
+    def clock(self) -> None:
+        """Adds the nanoseconds since the last look to those of the last kernel written."""
         if not self.timed:
             return
-        place = min(place, len(self.result.reports))
-        b = self.block
+        b, place = self.block, len(self.result.reports)
         self.module.declare("clock_gettime", "declare i32 @clock_gettime(i32, ptr)")
-        now = b.value(PTR, "alloca [2 x i64], align 8")
-        b.call("clock_gettime", I32, const(I32, 1), now)
-        seconds = b.load(I64, now, 8)
-        rest = b.load(I64, b.gep(now, I64, const(I64, 1)), 8)
-        total = b.add(b.mul(seconds, const(I64, 1_000_000_000)), rest)
-        b.store(total, b.gep(Value(PTR, "@fb_clocks"), I64, const(I64, place)), 8)
+        spot = self.head.value(PTR, "alloca [2 x i64], align 8")
+        b.call("clock_gettime", I32, const(I32, 1), spot)
+        seconds = b.load(I64, spot, 8)
+        rest = b.load(I64, b.gep(spot, I64, const(I64, 1)), 8)
+        now = b.add(b.mul(seconds, const(I64, 1_000_000_000)), rest)
+        last = Value(PTR, "@fb_clocks")
+        if place:
+            total = b.gep(last, I64, const(I64, place))
+            spent = b.sub(now, b.load(I64, last, 8))
+            b.store(b.add(b.load(I64, total, 8), spent), total, 8)
+        b.store(now, last, 8)
 
     def kernel(self, k: Kernel, scratch: int | None) -> None:
         if k.initial is not None:
@@ -327,6 +331,7 @@ class RolledLoop(Rolled):
     def _launch(self, kernels: list[Kernel]) -> None:
         for k in kernels:
             self.writer.kernel(k, self.scratch.get(k))
+            self.writer.clock()
 
 
 

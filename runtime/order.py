@@ -1,22 +1,51 @@
 """Order on the host: sorts, order statistics and frequencies, for `extern` nodes.
 
-NumPy's sort of plain values is vectorised and its stable argsort is not. So an order comes from a
-sort of values wherever they fit into 64 bits together with their positions, and from an unstable
-order whose ties are put right elsewhere. NaN counts as largest.
+Long lines are sorted by their bytes (radix.py); short ones, and 8- and 16-bit numbers, by NumPy.
+Lines of one array are shared among threads. NaN counts as largest.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-_SHORT = 512  # from here on a line is long: worth passes of its own
+import numpy as np
+from flambeau.runtime import radix
+
+_SHORT = 256  # from here on a line is long: its order is worth passes over bytes
+_LONG = 4096  # and here its values too, where NumPy's sort is vectorised
 
 
 def sort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
     """Values in order along an axis. options: (axis, descending)."""
     axis, descending = options
-    ordered = np.sort(x, axis=axis)
-    return np.flip(ordered, axis) if descending else ordered
+    ordered = _sorted(np.moveaxis(x, axis, -1))
+    return np.moveaxis(ordered[..., ::-1] if descending else ordered, -1, axis)
+
+
+def _sorted(lines: np.ndarray) -> np.ndarray:
+    """Each last-axis line in order."""
+    flat = _flat(lines)
+    if _is_long(flat):
+        return radix.sort(flat).reshape(lines.shape)
+    made = np.array(flat, order="C", copy=True)
+    if made.itemsize == 1 and made.shape[0] == 1:  # counted: there are no more than 256
+        first = made[0].astype(np.int16) + 128 if made.dtype.kind == "i" else made[0]
+        counts = np.bincount(first, minlength=256)
+        base = np.arange(256) - (128 if made.dtype.kind == "i" else 0)
+        return np.repeat(base.astype(made.dtype), counts).reshape(lines.shape)
+    kind = "stable" if made.itemsize <= 2 and made.dtype.kind != "f" else None  # by bytes, too
+    radix.share(lambda rows: rows.sort(axis=-1, kind=kind), made)
+    return made.reshape(lines.shape)
+
+
+def _is_long(flat: np.ndarray) -> bool:
+    """Are rows worth passes over their bytes?"""
+    return flat.itemsize in (4, 8) and flat.shape[1] >= _LONG
+
+
+def _flat(lines: np.ndarray) -> np.ndarray:
+    """Last-axis lines as the rows of a matrix."""
+    return lines.reshape(-1, lines.shape[-1]) if lines.size else lines.reshape(0, lines.shape[-1])
 
 
 def argsort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
@@ -24,57 +53,23 @@ def argsort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
     axis, descending = options
     lines = np.moveaxis(x, axis, -1)
     if descending:
-        turned = _stable(np.ascontiguousarray(lines[..., ::-1]))[..., ::-1]
+        turned = _stable(lines[..., ::-1])[..., ::-1]
         return np.moveaxis(x.shape[axis] - 1 - turned, -1, axis)
-    return np.moveaxis(_stable(np.ascontiguousarray(lines)), -1, axis)
+    return np.moveaxis(_stable(lines), -1, axis)
 
 
-def _stable(x: np.ndarray) -> np.ndarray:
+def _stable(lines: np.ndarray) -> np.ndarray:
     """The stable order of each last-axis line."""
-    count = x.shape[-1]
-    if count < _SHORT or x.itemsize < 4 or count >= 1 << 31:
-        return np.argsort(x, axis=-1, kind="stable")
-    if x.itemsize == 4:
-        packed = _keys(x).astype(np.uint64) << np.uint64(32)
-        packed |= np.arange(count, dtype=np.uint64)
-        packed.sort(axis=-1)
-        packed &= np.uint64(0xFFFFFFFF)
-        return packed.view(np.int64)
-    if x.dtype.kind in "iu":
-        low, bits = x.min(), count.bit_length()
-        if int(x.max()) - int(low) < 1 << (63 - bits):
-            places = np.arange(count, dtype=np.int64)
-            packed64 = ((x - low).astype(np.int64) << bits) | places
-            packed64.sort(axis=-1)
-            return packed64 & ((1 << bits) - 1)
-        return np.argsort(x, axis=-1, kind="stable")
-    order = np.argsort(x, axis=-1)
-    return _untied(np.take_along_axis(x, order, -1), order)
+    flat = _flat(lines)
+    if flat.itemsize in (4, 8) and flat.shape[1] >= _SHORT:
+        return radix.order(flat).reshape(lines.shape)
+    found = np.empty(flat.shape, np.int64)
 
+    def rows(x: np.ndarray, found: np.ndarray) -> None:
+        found[...] = np.argsort(x, axis=-1, kind="stable")
 
-def _keys(x: np.ndarray) -> np.ndarray:
-    """Unsigned numbers in the order of x's 32-bit elements."""
-    if x.dtype.kind == "u":
-        return x
-    top = np.uint32(0x80000000)
-    if x.dtype.kind == "i":
-        return x.view(np.uint32) ^ top
-    bits = (x + np.float32(0)).view(np.uint32)  # -0 becomes 0: they are equal
-    keys = np.where(bits & top, ~bits, bits | top)
-    return np.where(np.isnan(x), np.uint32(0xFFFFFFFF), keys)
-
-
-def _untied(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """An order whose equal values come by position."""
-    differ = values[..., 1:] != values[..., :-1]
-    if values.dtype.kind == "f":
-        differ &= ~(np.isnan(values[..., 1:]) & np.isnan(values[..., :-1]))
-    if differ.all():
-        return order
-    runs = np.zeros(order.shape, np.int64)
-    np.cumsum(differ, axis=-1, out=runs[..., 1:])
-    runs *= order.shape[-1]
-    return np.sort(runs + order, axis=-1) - runs
+    radix.share(rows, np.ascontiguousarray(flat), found)
+    return found.reshape(lines.shape)
 
 
 # -- order statistics ------------------------------------------------------------------------------
@@ -84,63 +79,77 @@ def kth(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
     """Where the k-th smallest element (from 0) is along an axis, which stays with length 1; int64.
     options: (axis, k)."""
     axis, k = options
-    return _lines(x, axis, 1, lambda line: _kth(line, k), lambda order: order[..., k:k + 1])
+    return _places(x, axis, 1, lambda rows, found: _kth(rows, k, found))
 
 
-def _kth(line: np.ndarray, k: int) -> np.ndarray:
-    value = np.partition(line, k)[k]
-    return np.array([np.argmax(line == value if value == value else line != line)])
+def _kth(rows: np.ndarray, k: int, found: np.ndarray) -> None:
+    values = np.partition(rows, k, axis=1)[:, k]
+    for row, value, place in zip(rows, values, found):
+        place[0] = np.argmax(row == value if value == value else row != row)
+
+
+def partition(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
+    """Values with the k-th in its place, smaller ones before it. options: (axis, k)."""
+    axis, k = options
+    made = np.array(np.moveaxis(x, axis, -1), order="C", copy=True)
+    radix.share(lambda rows: rows.partition(k, axis=-1), _flat(made))
+    return np.moveaxis(made, -1, axis)
+
+
+def argpartition(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
+    """Where the elements of such an order come from, int64. options: (axis, k)."""
+    axis, k = options
+
+    def rows(lines: np.ndarray, found: np.ndarray) -> None:
+        found[...] = np.argpartition(lines, k, axis=-1)
+
+    return _places(x, axis, x.shape[axis], rows)
 
 
 def topk(options: tuple[int, int, bool], x: np.ndarray) -> np.ndarray:
     """Where the k largest (or smallest) elements are along an axis, in order; of equal ones those
     that come first; int64. options: (axis, k, largest)."""
     axis, k, largest = options
-    if x.shape[axis] < _SHORT or k * 4 > x.shape[axis]:
+    if x.shape[axis] < 16 or k * 4 > x.shape[axis] or k == 0:
         return np.take(argsort((axis, largest), x), np.arange(k), axis)
-    return _lines(x, axis, k, lambda line: _topk(line, k, largest), lambda order: order[..., :k])
+    return _places(x, axis, k, lambda rows, found: _topk(rows, k, largest, found))
 
 
-def _topk(line: np.ndarray, k: int, largest: bool) -> np.ndarray:
-    if k == 0:
-        return np.zeros(0, np.int64)
-    at = line.size - k if largest else k - 1
-    split = np.argpartition(line, at)
-    chosen = split[at:] if largest else split[:k]
-    bound = line[split[at]]
-    if np.isnan(line[chosen]).any():
-        return argsort((0, largest), line)[:k]
-    equal = line == bound
-    if np.count_nonzero(equal) != np.count_nonzero(equal[chosen]):  # of equal ones, the first
-        surely = chosen[~equal[chosen]]
-        chosen = np.concatenate((surely, np.flatnonzero(equal)[:k - surely.size]))
-    chosen = np.sort(chosen)
-    return chosen[argsort((0, largest), line[chosen])]
+def _topk(rows: np.ndarray, k: int, largest: bool, found: np.ndarray) -> None:
+    count = rows.shape[1]
+    at = count - k if largest else k - 1
+    split = np.argpartition(rows, at, axis=1)
+    chosen = np.sort(split[:, at:] if largest else split[:, :k], axis=1)
+    values = np.take_along_axis(rows, chosen, 1)
+    order = argsort((1, largest), values)
+    found[...] = np.take_along_axis(chosen, order, 1)
+    bound = np.take_along_axis(rows, split[:, at:at + 1], 1)
+    several = (rows == bound).sum(1) != (values == bound).sum(1)  # of equal ones, the first
+    for i in np.flatnonzero(several | (values != values).any(1)):
+        found[i] = argsort((0, largest), rows[i])[:k]
 
 
 def median(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
     """Where the lower median is along an axis, which stays with length 1; int64. NaN wins, or is
     left out. options: (axis, leave NaN out)."""
     axis, skip = options
-    nans = np.isnan(x) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
-    if not nans.any():
+    if x.dtype.kind != "f" or not np.isnan(x.max()):
         return kth((axis, (x.shape[axis] - 1) // 2), x)
     order = argsort((axis, False), x)
-    known = x.shape[axis] - np.count_nonzero(nans, axis=axis, keepdims=True)
+    known = np.count_nonzero(x == x, axis=axis, keepdims=True)
     place = np.where(known > 0, np.maximum(known - 1, 0) // 2, 0)
     if not skip:  # the first NaN
         place = np.where(known < x.shape[axis], known, place)
     return np.take_along_axis(order, place, axis)
 
 
-def _lines(x: np.ndarray, axis: int, count: int, each: object, all_: object) -> np.ndarray:
-    """Positions along an axis: line by line where lines are long, else from the order of all."""
-    assert callable(each) and callable(all_)
-    lines = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-    if lines.shape[-1] < _SHORT:
-        return np.moveaxis(all_(_stable(lines)), -1, axis)
-    flat = lines.reshape(-1, lines.shape[-1])
-    found = np.array([each(line) for line in flat], np.int64)
+def _places(x: np.ndarray, axis: int, count: int, each: Callable[..., None]) -> np.ndarray:
+    """`count` positions along an axis, written by each(rows, found) for parts of the lines."""
+    lines = np.moveaxis(x, axis, -1)
+    flat = np.ascontiguousarray(_flat(lines))
+    found = np.empty((flat.shape[0], count), np.int64)
+    if found.size:
+        radix.share(each, flat, found)
     return np.moveaxis(found.reshape(*lines.shape[:-1], count), -1, axis)
 
 

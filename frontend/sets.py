@@ -19,6 +19,7 @@ from .indexing import index_add
 from .movement import moveaxis, reshape
 from .recording import accepts_dim, as_tensor, as_tensors, real_only
 from .reductions import reduce_node
+from .sorting import argsort, msort
 from .tensor import Tensor, check_axis, derive, read, result
 
 
@@ -60,13 +61,12 @@ def unique(x: Any, return_inverse: bool = False, return_counts: bool = False,
     t = as_tensor("unique", x)
     if t.requires_grad:
         return _unique_of(t, (return_inverse, return_counts, axis, return_index, equal_nan))
-    array = t.numpy()
-    if axis is not None:
-        axis = check_axis("unique", axis, t.ndim)
     wanted = (return_index, return_inverse, return_counts)
-    if axis is None and not any(wanted):
-        return tensor(_distinct(array.reshape(-1), equal_nan), t.dtype, t.device)
-    found: Any = np.unique(array, *wanted, axis=axis, equal_nan=equal_nan)  # type: ignore[call-overload]
+    if axis is None and t.size and t.dtype in _SORTED:
+        found: Any = _distinct(t, *wanted, equal_nan)
+    else:
+        axis = axis if axis is None else check_axis("unique", axis, t.ndim)
+        found = np.unique(t.numpy(), *wanted, axis=axis, equal_nan=equal_nan)  # type: ignore[call-overload]
     if not any(wanted):
         return tensor(found, t.dtype, t.device)
     values, *rest = found
@@ -87,15 +87,35 @@ def _unique_of(t: Tensor, options: tuple[Any, ...]) -> Any:
     return found if len(found) > 1 else values
 
 
-def _distinct(flat: np.ndarray, equal_nan: bool) -> np.ndarray:
-    """Sorted, without repetition: a vectorised sort, which beats NumPy's hash table of integers."""
-    ordered = np.sort(flat)
-    kept = np.ones(ordered.shape, bool)
-    kept[1:] = ordered[1:] != ordered[:-1]
-    if equal_nan and ordered.dtype.kind == "f":
-        nans = np.count_nonzero(ordered != ordered)
-        kept[ordered.size - nans + 1:] = False
-    return ordered[kept]
+# What host routines sort by bytes. NumPy's own way serves the rest.
+_SORTED = (dt.int8, dt.uint8, dt.int16, dt.uint16, dt.int32, dt.uint32, dt.int64, dt.uint64,
+           dt.float32, dt.float64)
+
+
+def _distinct(t: Tensor, index: bool, inverse: bool, count: bool, equal_nan: bool) -> Any:
+    """The sorted elements without repetition, and what was asked for, from a stable order."""
+    flat = reshape(t, -1)
+    if not (index or inverse):
+        ordered = msort(flat).numpy()
+    else:
+        order = argsort(flat).numpy()
+        ordered = flat.numpy()[order]
+    new = np.empty(ordered.shape, bool)
+    new[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    if equal_nan and ordered.dtype.kind == "f" and ordered[-1] != ordered[-1]:
+        new[int(np.searchsorted(ordered, np.nan)) + 1:] = False
+    starts = np.flatnonzero(new)
+    found = [ordered[starts]]
+    if index:
+        found.append(order[starts])
+    if inverse:
+        places = np.empty(order.shape, np.int64)
+        places[order] = np.cumsum(new) - 1
+        found.append(places)
+    if count:
+        found.append(np.diff(starts, append=ordered.size))
+    return found if len(found) > 1 else found[0]
 
 
 def unique_all(x: Any) -> UniqueAll:
@@ -146,6 +166,9 @@ def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+_FEW = 16  # so many are compared one by one
+
+
 def isin(x: Any, test_elements: Any, invert: bool = False) -> Tensor:
     """Which elements of x are among test_elements (or, inverted, are not); bool, shape of x. NaN
     is never in. NumPy isin."""
@@ -153,8 +176,16 @@ def isin(x: Any, test_elements: Any, invert: bool = False) -> Tensor:
     common = dt.promote(t.dtype, tests.dtype)
     if not tests.size:
         return derive(constant(dt.bool_, invert, t.shape), t).detach()
-    line = derive(N.cast(read(reshape(tests, -1)), common), tests).msort()
+    line = derive(N.cast(read(reshape(tests, -1)), common), tests)
     wanted = derive(N.cast(read(t), common), t)
+    if line.shape[0] <= _FEW:
+        found = eq(wanted.reshape(1, *t.shape), line.reshape(-1, *[1] * t.ndim)).any(0)
+        return (found.logical_not() if invert else found).detach()  # type: ignore[no-any-return]
+    if common.is_integer and t.device == "cpu":
+        arg = ("isin", invert)
+        return derive(N.node("extern", dt.bool_, t.shape, (read(wanted), read(line)), arg),
+                      t).detach()
+    line = line.msort()
     place = searchsorted(line, wanted).clamp(max=line.shape[0] - 1)
     found = line.take(place) == wanted
     return found.logical_not() if invert else found  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ it is lazy: shapes do not depend on values.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,12 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
-from .creation import constant, iota, number, tensor
+from .creation import constant, iota, number, tensor, zeros_like
 from .elementwise import floating
 from .movement import squeeze
 from .recording import accepts_dim, as_tensor, check_axes, real_only
 from .reductions import reduce_node
+from .routines import differentiate_by
 from .tensor import Tensor, check_axis, derive, read
 
 
@@ -133,24 +135,39 @@ def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> Sorted:
 
 @accepts_dim
 def partition(x: Any, kth: int, axis: int | None = -1) -> Tensor:
-    """x with the element at kth where a sort would put it, smaller ones before; a full sort is
-    one such order and is what comes. NumPy partition."""
+    """x with the element at kth where a sort would put it, and smaller ones before. NumPy
+    partition."""
     lines, axis = _lined("partition", x, axis)
-    _check_kth("partition", kth, lines.shape[axis])
-    return sort(lines, axis).values  # type: ignore[no-any-return]
+    kth = _check_kth("partition", kth, lines.shape[axis])
+    n = read(lines)
+    plain = _plain(n)
+    made = N.node("extern", plain.dtype, n.shape, (plain,), ("partition", (axis, kth)))
+    return derive(N.cast(made, n.dtype), lines)
+
+
+def _partitioned(options: Any, operands: Sequence[Tensor], y: Tensor, g: Tensor) -> list[Tensor]:
+    """Where each element went is told by the orders of both."""
+    axis = options[0]
+    before, after = argsort(operands[0], axis), argsort(y, axis)
+    return [zeros_like(g).scatter(axis, before, g.take_along_axis(after, axis))]
+
+
+differentiate_by("partition", _partitioned)
 
 
 @accepts_dim
 def argpartition(x: Any, kth: int, axis: int | None = -1) -> Tensor:
     """The indices of `partition`, int64. NumPy argpartition."""
     lines, axis = _lined("argpartition", x, axis)
-    _check_kth("argpartition", kth, lines.shape[axis])
-    return sort(lines, axis).indices  # type: ignore[no-any-return]
+    kth = _check_kth("argpartition", kth, lines.shape[axis])
+    n = read(lines)
+    return derive(_place_node("argpartition", n, axis, n.shape[axis], (axis, kth)), lines).detach()
 
 
-def _check_kth(name: str, kth: int, extent: int) -> None:
+def _check_kth(name: str, kth: int, extent: int) -> int:
     if not -extent <= kth < extent:
         raise ValueError(f"{name}: expected kth in [{-extent}, {extent}), got {kth}")
+    return kth % extent
 
 
 # -- middles ---------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def _complex_view(x: np.ndarray) -> np.ndarray:
 
 EXTERNS: dict[str, Callable[..., Any]] = {
     "sort": order.sort, "argsort": order.argsort, "kth": order.kth, "topk": order.topk,
-    "partition": order.partition, "argpartition": order.argpartition,
+    "isin": order.isin, "partition": order.partition, "argpartition": order.argpartition,
     "median": order.median, "mode": order.mode, "searchsorted": order.searchsorted,
     "packed": packed,
 }

@@ -176,3 +176,9 @@ def searchsorted(side: str, line: np.ndarray, x: np.ndarray) -> np.ndarray:
     wanted = x.reshape(rows.shape[0], -1)
     found = [np.searchsorted(r, v, side=side) for r, v in zip(rows, wanted)]  # type: ignore[call-overload]
     return np.asarray(found, np.int64).reshape(x.shape)
+
+
+def isin(invert: bool, x: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Which integers are (or are not) among those of a vector: by a table, where the span of its
+    values allows one. options: invert."""
+    return np.isin(x, line, invert=invert)

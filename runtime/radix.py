@@ -8,6 +8,7 @@ numbers are. Rows are shared among threads, and none knows of the others.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -36,20 +37,70 @@ def order(x: np.ndarray) -> np.ndarray:
     both signs are equal."""
     if x.itemsize == 4 and x.shape[1] < 1 << 32:  # key and place in one word
         words = _empty(x.shape, np.uint64)
-        share(lambda x, words: _pack(x, words) or _run(64, words, None, 32),
-              np.ascontiguousarray(x), words)
+        share(_pack_and_run, np.ascontiguousarray(x), words)
         words &= np.uint64(0xFFFFFFFF)
         return words.view(np.int64)
     if x.dtype.kind == "f":
         x = x + x.dtype.type(0)
         x[x != x] = np.nan
-    keys = _keys(x).astype(np.uint64, copy=False)
+    return _order_wide(_keys(x).astype(np.uint64, copy=False)).view(np.int64)
+
+
+def _pack_and_run(x: np.ndarray, words: np.ndarray) -> None:
+    _pack(x, words)
+    _run(64, words, None, 32)
+
+
+def _order_wide(keys: np.ndarray) -> np.ndarray:
+    """The stable order of rows of uint64, which are overwritten."""
+    unused = 0
     if keys.size:
         keys -= keys.min()
-    found = _empty(x.shape, np.uint64)
-    found[...] = np.arange(x.shape[1], dtype=np.uint64)
+        unused = 64 - int(keys.max()).bit_length()
+    if unused:
+        keys <<= np.uint64(min(unused, 63))
+    places = np.arange(keys.shape[1], dtype=np.uint64)
+    if unused >= 32 or _spread(keys):  # the upper half decides, but for a few
+        words = _empty(keys.shape, np.uint64)
+        np.bitwise_and(keys, _UPPER, out=words)
+        words |= places
+        share(lambda part: _run(64, part, None, 32), words)
+        tied = _tied(words) if unused < 32 else np.zeros(0, bool)
+        words &= np.uint64(0xFFFFFFFF)
+        if 16 * np.count_nonzero(tied) <= keys.size:
+            for row in np.flatnonzero(tied.any(1)) if tied.size else ():
+                _settle(words[row], keys[row], tied[row])
+            return words
+    found = _empty(keys.shape, np.uint64)
+    found[...] = places
     share(lambda part, at: _run(64, part, at, 0), keys, found)
-    return found.view(np.int64)
+    return found
+
+
+_UPPER = np.uint64(0xFFFFFFFF00000000)
+_SAMPLE = 8192
+
+
+def _spread(keys: np.ndarray) -> bool:
+    """Do the upper halves of long rows tell nearly all keys apart? Asks a sample of them."""
+    if keys.shape[1] < 4 * _SAMPLE or keys.shape[1] >= 1 << 32:
+        return False
+    some = keys[0, ::keys.shape[1] // _SAMPLE] & _UPPER
+    return some.size - np.unique(some).size < 2
+
+
+def _tied(words: np.ndarray) -> np.ndarray:
+    """Which neighbours have equal upper halves."""
+    differ = words[:, 1:] ^ words[:, :-1]
+    return differ < np.uint64(1 << 32)
+
+
+def _settle(places: np.ndarray, keys: np.ndarray, tied: np.ndarray) -> None:
+    """Orders places whose upper halves are tied by their whole keys."""
+    at = np.flatnonzero(tied)
+    at = np.union1d(at, at + 1)
+    some = places[at]
+    places[at] = some[np.lexsort((some, keys[some]))]
 
 
 def _empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -66,7 +117,7 @@ def share(f: Callable[..., Any], *arrays: np.ndarray) -> None:
         f(*arrays)
         return
     edges = [rows * i // count for i in range(count + 1)]
-    parts = [[a[i:j] for a in arrays] for i, j in zip(edges, edges[1:])]
+    parts = [[a[i:j] for a in arrays] for i, j in itertools.pairwise(edges)]
     failed: list[BaseException] = []
 
     def run(part: list[np.ndarray]) -> None:

@@ -347,3 +347,42 @@ def test_tuples_of_indices() -> None:
         fb.scatter_nd(t, i, values[:2])
     with pytest.raises(ValueError, match="scatter_nd: expected reduce of"):
         fb.scatter_nd(t, i, values, "or")
+
+
+def test_partition_puts_one_element_in_its_place_and_lets_gradients_through() -> None:
+    a = RNG.standard_normal((4, 9))
+    for k in (2, -1):
+        for axis in (0, 1):
+            found = fb.partition(fb.tensor(a), k, axis).numpy()
+            assert (np.sort(found, axis) == np.sort(a, axis)).all()
+            assert (np.take(found, k, axis) == np.take(np.sort(a, axis), k, axis)).all()
+    t = fb.tensor(a, dtype="float64", requires_grad=True)
+    weights = fb.arange(36, dtype="float64").reshape(4, 9)
+    y = fb.partition(t, 3, 1)
+    (y * weights).sum().backward()
+    went = (a[:, :, None] == y.detach().numpy()[:, None, :]).argmax(2)  # no two are equal
+    np.testing.assert_array_equal(t.grad.numpy(), np.take_along_axis(weights.numpy(), went, 1))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint16", "float32", "float64"])
+def test_unique_of_repeated_elements(dtype: str) -> None:
+    a = (RNG.standard_normal((30, 40)) * 9).astype(dtype)
+    if dtype.startswith("float"):
+        a[3, :7] = np.nan
+    t = fb.tensor(a, dtype=dtype)
+    for equal in (True, False):
+        want = np.unique(a, True, True, True, equal_nan=equal)
+        found = fb.unique(t, True, True, return_index=True, equal_nan=equal)
+        for x, y in zip(found, want):
+            np.testing.assert_array_equal(x.numpy(), y)
+        np.testing.assert_array_equal(fb.unique(t, equal_nan=equal).numpy(), want[0])
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float64"])
+def test_isin_of_few_and_many(dtype: str, count: int) -> None:
+    a = RNG.integers(0, 60, (20, 30)).astype(dtype)
+    tests = RNG.choice(60, count, False).astype(dtype)
+    for invert in (False, True):
+        found = fb.isin(fb.tensor(a, dtype=dtype), fb.tensor(tests, dtype=dtype), invert)
+        np.testing.assert_array_equal(found.numpy(), np.isin(a, tests, invert=invert))

@@ -26,6 +26,7 @@ from flambeau.compiler.planes import memory_form, routine, split_complex
 from flambeau.compiler.pooling import pool_gradients, sparse_gradients
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
+from flambeau.compiler.sorted_once import sort_once
 from flambeau.compiler.target import Target
 from flambeau.compiler.thin import join_written, thin_products
 
@@ -72,6 +73,7 @@ PASSES: list[Pass] = [
     ("merge_loops", merge_loops),  # a scan and the scan that saves its carries are one
     ("sparse_gradients", sparse_gradients),  # max pooling's: while they stand as derived
     ("lift_from_loops", lift_from_loops),  # products of all steps as one, before or behind the loop
+    ("sort_once", sort_once),  # values and their order come from one sort
     ("simplify", simplify),  # algebra and stability, before anything is fixed in place
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
     ("turn_products", fuse.turn_products),  # a weight's update then fits its gradient's kernel

@@ -18,7 +18,7 @@ import numpy as np
 from flambeau import compiler
 from flambeau.compiler.config import config
 from flambeau.compiler.dtype import DType
-from flambeau.compiler.node import Node, buffer, is_const
+from flambeau.compiler.node import Node, buffer, is_const, toposort
 from flambeau.compiler.request import Request, prepare
 from flambeau.runtime import devices, execute, jit, memory, reference
 from flambeau.runtime.lapack import LinAlgError
@@ -117,9 +117,27 @@ def settle() -> None:
         realize(wanted)
 
 
+# Results of host routines that several tensors are made of, not computed yet. What is computed
+# first computes them for the others, so that no routine runs twice. The value: a routine that gives
+# another part of the same result (a sort's order), if its node still lives.
+several: weakref.WeakKeyDictionary[Node, Callable[[], Node | None]] = weakref.WeakKeyDictionary()
+_some_several: dict[Any, Any] = several.data  # type: ignore[attr-defined]
+
+
+def _with_several(roots: list[Node]) -> list[Node]:
+    """The roots, and what below them others are made of too."""
+    order = toposort(roots, lambda n: n.value is not None)
+    found = [(n, partner) for n in order
+             if n.value is None and (partner := several.pop(n, None)) is not None]
+    partners = [p for _, partner in found if (p := partner()) is not None and p.value is None]
+    for n in partners:
+        several.pop(n, None)
+    return list(dict.fromkeys([*roots, *(n for n, _ in found), *partners]))
+
+
 def realize(storages: list[Storage]) -> None:
     """Computes the values of storages together; afterwards each `storage.leaf` is a buffer."""
-    if len(storages) == 1:  # the usual question, and no lists to make
+    if len(storages) == 1 and not _some_several:  # the usual question, and no lists to make
         s = storages[0]
         n, leaf = s.node, s.leaf
         postponed.install(s, n, leaf if leaf is not None else compute([n], s.device)[0])
@@ -138,7 +156,11 @@ def realize(storages: list[Storage]) -> None:
             pending.setdefault(s.node, []).append(s)
     if not pending:
         return
-    for (n, owners), leaf in zip(pending.items(), compute(list(pending), device)):
+    roots = _with_several(list(pending)) if _some_several else list(pending)
+    leaves = compute(roots, device)
+    for n, leaf in zip(roots[len(pending):], leaves[len(pending):]):
+        n.value = leaf
+    for (n, owners), leaf in zip(pending.items(), leaves):
         postponed.install(owners[0], n, leaf)
         for other in owners[1:]:  # equal values, but each storage is its own memory
             postponed.install(other, n, copy_leaf(leaf))

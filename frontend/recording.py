@@ -6,6 +6,7 @@ run-time argument (`node.scalar`), but 0, 1, -1 and 2, which the compiler may us
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -17,6 +18,7 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Shape, node
 
 from . import realize as door
+from . import tracing
 from .creation import number, tensor
 from .devices import one_device
 from .tensor import Tensor, assign, check_axis, default_dtype, derive, mode, read, result
@@ -260,6 +262,14 @@ def required(name: str, text: str, value: Tensor, ok: Tensor) -> Tensor:
     n = read(value)
     made = node("require", n.dtype, n.shape, (n, N.expand_to(read(ok), n.shape)), f"{name}: {text}")
     return derive(located(name, made), value)
+
+
+def of_several(n: Node, partner: Node | None = None) -> Node:
+    """n, a host routine's result that several tensors are made of: the first that is computed
+    computes it for all, and its partner, from another routine, if that still lives."""
+    if n.op == "extern" and n.value is None and not tracing.recording():
+        door.several[n] = (lambda: None) if partner is None else weakref.ref(partner)
+    return n
 
 
 def located(name: str, n: Node) -> Node:

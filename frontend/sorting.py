@@ -19,7 +19,7 @@ from flambeau.compiler.node import Node
 from .creation import constant, iota, number, tensor, zeros_like
 from .elementwise import floating
 from .movement import squeeze
-from .recording import accepts_dim, as_tensor, check_axes, real_only
+from .recording import accepts_dim, as_tensor, check_axes, of_several, real_only
 from .reductions import reduce_node
 from .routines import differentiate_by
 from .tensor import Tensor, check_axis, derive, read
@@ -47,7 +47,7 @@ def argsort_node(n: Node, axis: int, descending: bool) -> Node:
 def _place_node(routine: str, n: Node, axis: int, count: int, options: Any) -> Node:
     """Where a routine finds `count` elements along an axis."""
     shape = (*n.shape[:axis], count, *n.shape[axis + 1:])
-    return N.node("extern", dt.int64, shape, (_plain(n),), (routine, options))
+    return of_several(N.node("extern", dt.int64, shape, (_plain(n),), (routine, options)))
 
 
 def along_node(n: Node, index: Node, axis: int) -> Node:
@@ -88,8 +88,9 @@ def sort(x: Any, axis: int = -1, descending: bool = False, stable: bool = True) 
     n = read(lines)
     plain = _plain(n)
     values = N.node("extern", plain.dtype, n.shape, (plain,), ("sort", (axis, descending)))
-    pair = Sorted(derive(N.cast(values, n.dtype), t),
-                  derive(argsort_node(n, axis, descending), t).detach())
+    order = argsort_node(n, axis, descending)
+    of_several(values, of_several(order, values))
+    pair = Sorted(derive(N.cast(values, n.dtype), t), derive(order, t).detach())
     return pair if t.shape else Sorted(pair.values.reshape(()), pair.indices.reshape(()))
 
 

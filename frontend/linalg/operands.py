@@ -14,7 +14,7 @@ from ..creation import eye
 from ..elementwise import eq, where
 from ..movement import broadcast_to, narrow, reshape
 from ..products import tril
-from ..recording import as_tensor, broadcast_shapes, common_dtype
+from ..recording import as_tensor, broadcast_shapes, common_dtype, of_several
 from ..routines import call
 from ..tensor import Tensor, default_dtype
 
@@ -69,6 +69,7 @@ def on_host(routine: str, shape: Shape, *operands: Tensor, options: tuple[Any, .
 
 def parts(flat: Tensor, *shapes: Shape) -> list[Tensor]:
     """Consecutive parts of a flat tensor, as views in these shapes."""
+    of_several(flat._storage.node)
     found, start = [], 0
     for shape in shapes:
         size = math.prod(shape)

@@ -11,11 +11,12 @@ BENCH := $(VENV)/stamp-bench
 FARM := build/typecheck/flambeau
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-cuda test-gpu pytest lint peers bench bench-quick docs clean
+.PHONY: help demo test test-onnx test-cuda test-gpu pytest lint peers bench bench-quick docs clean
 
 help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
 	@echo "make test   ruff, mypy and all tests"
+	@echo "make test-onnx  all of onnx's node test cases on the CPU"
 	@echo "make test-cuda  the op tests on an emulated GPU (half an hour)"
 	@echo "make test-gpu  what needs an NVIDIA GPU; says why where there is none"
 	@echo "make lint   ruff and mypy alone"
@@ -32,6 +33,9 @@ test: lint pytest
 
 pytest: $(TEST)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-onnx: $(TEST)
+	FLAMBEAU_TEST_ONNX=all $(BIN)/python -m pytest tests/onnx $(ARGS)
 
 test-cuda: $(TEST)
 	FLAMBEAU_TEST_DEVICE=cuda-emulated $(BIN)/python -m pytest tests/ops $(ARGS)

@@ -186,7 +186,8 @@ class _Windows(NamedTuple):
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int, ...]
+    padding: tuple[int, ...]  # before
+    after: tuple[int, ...]
     dilation: tuple[int, ...]
     outputs: tuple[int, ...]
 
@@ -196,21 +197,41 @@ def _windows(name: str, spatial: Shape, kernel: Any, stride: Any, padding: Any, 
     rank = len(spatial)
     k = _tuple(name, kernel, rank, "kernel", 1)
     s = k if stride is None else _tuple(name, stride, rank, "strides", 1)
-    p = _tuple(name, padding, rank, "padding")
     d = _tuple(name, dilation, rank, "dilations", 1)
-    if any(2 * a > b for a, b in zip(p, k)):
-        raise ValueError(f"{name}: expected padding of at most half the kernel {k}, got {p}")
+    ends = _pool_padding(name, padding, k, d)
     count = []
-    for e, kk, ss, pp, dd in zip(spatial, k, s, p, d):
-        room = e + 2 * pp - dd * (kk - 1) - 1
+    for e, kk, ss, (before, after), dd in zip(spatial, k, s, ends, d):
+        room = e + before + after - dd * (kk - 1) - 1
         n = (-(-room // ss) if ceil_mode else room // ss) + 1
-        if ceil_mode and (n - 1) * ss >= e + pp:  # the last window must start inside
+        if ceil_mode and (n - 1) * ss >= e + before:  # the last window must start inside
             n -= 1
         if n < 1:
             raise ValueError(f"{name}: expected windows inside an input of {spatial}, got kernel "
-                             f"{k}, padding {p}")
+                             f"{k}, padding {padding}")
         count.append(n)
-    return _Windows(k, s, p, d, tuple(count))
+    return _Windows(k, s, tuple(a for a, _ in ends), tuple(b for _, b in ends), d, tuple(count))
+
+
+def _pool_padding(name: str, padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]
+                  ) -> tuple[tuple[int, int], ...]:
+    """(before, after) for each axis; no window may lie in the padding alone."""
+    ends = _pairs(name, padding, len(kernel))
+    paired = isinstance(padding, tuple | list) and any(isinstance(p, tuple | list) for p in padding)
+    plain = tuple(a for a, _ in ends)
+    if not paired and any(a < 0 or 2 * a > k for a, k in zip(plain, kernel)):
+        raise ValueError(f"{name}: expected padding of at most half the kernel {kernel}, got "
+                         f"{plain}")
+    reach = tuple(d * (k - 1) for k, d in zip(kernel, dilation))
+    if paired and any(not 0 <= p <= r for pair, r in zip(ends, reach) for p in pair):
+        raise ValueError(f"{name}: expected padding of at most {reach}, got {ends}")
+    return ends
+
+
+def _least(n: Node) -> float:
+    """What no maximum is below."""
+    if n.dtype.is_float:
+        return -math.inf
+    return 0 if n.dtype.kind == "u" else -(1 << 8 * n.dtype.itemsize - 1)
 
 
 def _padded(n: Node, w: _Windows, fill: float) -> Node:
@@ -244,12 +265,14 @@ def _window_axes(n: Node, w: _Windows) -> Node:
     return n
 
 
-def _spatial(name: str, x: Any, kernel: Any, rank: int | None) -> tuple[Tensor, Node, int]:
+def _spatial(name: str, x: Any, kernel: Any, rank: int | None, keep: bool = False
+             ) -> tuple[Tensor, Node, int]:
+    """The operand and how many spatial axes it has. keep: integers stay integers."""
     t = as_tensor(name, x)
     found = rank or (len(kernel) if isinstance(kernel, tuple | list) else 2)
     if t.ndim not in (found + 1, found + 2):
         raise ValueError(f"{name}: expected {found + 1} or {found + 2} axes, got shape {t.shape}")
-    return (*floating(name, t), found)
+    return (t, read(t), found) if keep and t.dtype.is_integer else (*floating(name, t), found)
 
 
 def max_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
@@ -257,13 +280,14 @@ def max_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, dilation
              name: str = "max_pool") -> Any:
     """The largest element of each window of x (n, c, x...) or (c, x...); NaN wins.
 
-    stride: the kernel's size if None. Padding is -inf. ceil_mode: windows may reach over the end.
+    stride: the kernel's size if None. padding: an int, one an axis or (before, after) an axis; it
+    is -inf. Integers stay integers. ceil_mode: windows may reach over the end.
     return_indices: the pair `values, indices`. The gradient goes to the first of equal elements.
     Torch7 nn.SpatialMaxPooling. Raises ValueError for padding over half the kernel.
     """
-    t, n, found = _spatial(name, x, kernel, rank)
+    t, n, found = _spatial(name, x, kernel, rank, keep=True)
     w = _windows(name, n.shape[-found:], kernel, stride, padding, dilation, ceil_mode)
-    padded = _padded(n, w, -math.inf)
+    padded = _padded(n, w, _least(n))
     tiles = all(k == s and d == 1 for k, s, d in zip(w.kernel, w.stride, w.dilation))
     if tiles or return_indices:
         cells = _window_axes(padded, w)
@@ -283,7 +307,9 @@ def _over_windows(op: str, cells: Node, rank: int) -> Node:
 
 def _first_larger(a: Node, b: Node) -> Node:
     """The larger, NaN before all, the first of equals: so the gradient goes to that one alone."""
-    better = N.elementwise("or", N.elementwise("lt", a, b), N.elementwise("isnan", b))
+    better = N.elementwise("lt", a, b)
+    if b.dtype.is_float:
+        better = N.elementwise("or", better, N.elementwise("isnan", b))
     return N.elementwise("where", better, b, a)
 
 
@@ -330,20 +356,16 @@ def _positions(cells: Node, n: Node, w: _Windows) -> Node:
 
 def avg_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
              count_include_pad: bool = True, divide: bool = True, rank: int | None = None,
-             name: str = "avg_pool") -> Tensor:
+             name: str = "avg_pool", dilation: Any = 1) -> Tensor:
     """The mean of each window of x (n, c, x...) or (c, x...).
 
-    count_include_pad: padding counts as zeros, else only real elements are counted. ceil_mode as
-    in `max_pool`; what lies over the padded end is never counted. divide: False gives sums.
-    Torch7 nn.SpatialAveragePooling.
+    count_include_pad: padding counts as zeros, else only real elements are counted. padding,
+    dilation and ceil_mode as in `max_pool`; what lies over the padded end is never counted.
+    divide: False gives sums. Torch7 nn.SpatialAveragePooling.
     """
     t, n, found = _spatial(name, x, kernel, rank)
-    w = _windows(name, n.shape[-found:], kernel, stride, padding, 1, ceil_mode)
-    padded = _padded(n, w, 0)
-    if all(k == s for k, s in zip(w.kernel, w.stride)):
-        total = _over_windows("sum", _window_axes(padded, w), found)
-    else:
-        total = _chain(padded, w, lambda a, b: N.elementwise("add", a, b))
+    w = _windows(name, n.shape[-found:], kernel, stride, padding, dilation, ceil_mode)
+    total = _sums(n, w)
     if not divide:
         return derive(total, t)
     counts = _counts(n.shape[-found:], w, count_include_pad)
@@ -353,13 +375,52 @@ def avg_pool(x: Any, kernel: Any, stride: Any = None, padding: Any = 0, ceil_mod
     return derive(total, t)
 
 
+def _sums(n: Node, w: _Windows) -> Node:
+    """The sum of each window; padding adds 0."""
+    padded, rank = _padded(n, w, 0), len(w.kernel)
+    if all(k == s and d == 1 for k, s, d in zip(w.kernel, w.stride, w.dilation)):
+        return _over_windows("sum", _window_axes(padded, w), rank)
+    return _chain(padded, w, lambda a, b: N.elementwise("add", a, b))
+
+
+def lp_pool(x: Any, p: float, kernel: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+            ceil_mode: bool = False, rank: int | None = None, name: str = "lp_pool") -> Tensor:
+    """(sum |x|^p)^(1/p) of each window of x (n, c, x...) or (c, x...); arguments as `max_pool`.
+
+    The gradient of a window of zeros is 0. Torch7 nn.SpatialLPPooling, PyTorch lp_pool2d. Raises
+    ValueError for p of 0 or less.
+    """
+    if p <= 0:
+        raise ValueError(f"{name}: expected p above 0, got {p}")
+    t, n, found = _spatial(name, x, kernel, rank)
+    w = _windows(name, n.shape[-found:], kernel, stride, padding, dilation, ceil_mode)
+    size = N.elementwise("abs", n)
+    power = N.elementwise("mul", n, n) if p == 2 else N.elementwise(
+        "pow", size, constant(n.dtype, p, n.shape))
+    total = _sums(size if p == 1 else power, w)
+    if p == 1:
+        return derive(total, t)
+    nothing = N.elementwise("eq", total, constant(n.dtype, 0, total.shape))
+    safe = N.elementwise("where", nothing, constant(n.dtype, 1, total.shape), total)
+    root = N.elementwise("sqrt", safe) if p == 2 else N.elementwise(
+        "pow", safe, constant(n.dtype, 1 / p, total.shape))
+    return derive(N.elementwise("where", nothing, total, root), t)
+
+
 def _counts(spatial: Shape, w: _Windows, include: bool) -> list[list[int]]:
     """How many elements each window has along each axis."""
     result = []
-    for e, k, s, p, c in zip(spatial, w.kernel, w.stride, w.padding, w.outputs):
-        low, high = (-p, e + p) if include else (0, e)
-        result.append([min(i * s - p + k, high) - max(i * s - p, low) for i in range(c)])
+    for e, k, s, p, q, d, c in zip(spatial, w.kernel, w.stride, w.padding, w.after, w.dilation,
+                                   w.outputs):
+        low, high = (-p, e + q) if include else (0, e)
+        result.append([len(range(_first(i * s - p, low, d), min(i * s - p + d * (k - 1) + 1, high),
+                                 d)) for i in range(c)])
     return result
+
+
+def _first(start: int, low: int, step: int) -> int:
+    """The first of start, start + step, ... that is low or more."""
+    return start if start >= low else start + -(-(low - start) // step) * step
 
 
 def _count_node(counts: list[int], total: Node, axis: int, w: _Windows, i: int) -> Node:

@@ -14,6 +14,9 @@ from .activations import (
     nextafter, rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink, softsign,
     square, tanhshrink, threshold, xlogy
 )
+from .attention import (
+    rotary_embedding, scaled_dot_product_attention
+)
 from .complexes import (
     adjoint, angle, complex, conj, imag, is_complex, polar, real, view_as_complex, view_as_real
 )
@@ -25,7 +28,7 @@ from .conversion import (
 )
 from .convolution import (
     Pooled, avg_pool, avg_pool1d, avg_pool2d, avg_pool3d, conv1d, conv2d, conv3d,
-    conv_transpose, convnd, max_pool, max_pool1d, max_pool2d, max_pool3d
+    conv_transpose, convnd, lp_pool, max_pool, max_pool1d, max_pool2d, max_pool3d
 )
 from .correlation import (
     conv2, conv3, convolve, correlate, xcorr2, xcorr3
@@ -57,11 +60,21 @@ from .joining import (
     concatenate, dstack, hstack, pad, repeat, repeat_interleave, roll, stack, tile, unfold,
     vstack
 )
+from .losses import (
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss,
+    nll_loss, smooth_l1_loss
+)
 from .movement import (
     array_split, atleast_1d, atleast_2d, broadcast_tensors, broadcast_to,
     chunk, clone, diagonal, expand, expand_dims, flatten, flip, fliplr, flipud,
     matrix_transpose, meshgrid, moveaxis, narrow, permute, ravel, reshape, rot90, select, split,
     squeeze, swapaxes, t, transpose, unbind, unflatten, unsqueeze
+)
+from .normalizing import (
+    batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm
+)
+from .pooling import (
+    adaptive_avg_pool, adaptive_max_pool, max_unpool
 )
 from .products import (
     addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, ger,
@@ -80,6 +93,9 @@ from .reductions import (
     Extreme, all, amax, amin, aminmax, any, argmax, argmin, count_nonzero, cummax, cummin,
     cumprod, cumsum, dist, log_softmax, logsumexp, max, mean, min, nanmax, nanmean, nanmin,
     nanprod, nansum, norm, prod, ptp, softmax, softmin, std, sum, var, var_mean
+)
+from .resampling import (
+    affine_grid, grid_sample, interpolate, pixel_shuffle, pixel_unshuffle, resample
 )
 from .scanning import (
     cumulative_prod, cumulative_sum, cumulative_trapezoid, diff, ediff1d, logcumsumexp,
@@ -159,3 +175,11 @@ __all__ += [
 
 __all__ += ["broadcast_shapes", "can_cast", "cumulative_prod", "cumulative_sum", "finfo",
             "from_dlpack", "iinfo", "isdtype", "nextafter", "result_type", "vecdot"]
+__all__ += ["rotary_embedding", "scaled_dot_product_attention"]
+__all__ += ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
+            "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss"]
+__all__ += ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
+            "normalize", "rms_norm"]
+__all__ += ["adaptive_avg_pool", "adaptive_max_pool", "lp_pool", "max_unpool"]
+__all__ += ["affine_grid", "grid_sample", "interpolate", "pixel_shuffle", "pixel_unshuffle",
+            "resample"]

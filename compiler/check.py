@@ -13,6 +13,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, Scalar, Shape, toposort
 from flambeau.compiler.ops import COMPLEX, OPS, Conv, Sparse
+from flambeau.compiler.size import Size
 
 
 class IllegalGraph(AssertionError):
@@ -37,7 +38,7 @@ def _fault(n: Node) -> str | None:
     row = OPS.get(n.op)
     if row is None:
         return "expected an op of the table"
-    if any(type(e) is not int or e < 0 for e in n.shape):
+    if any(type(e) not in (int, Size) or e < 0 for e in n.shape):
         return f"expected extents of 0 or more, got {n.shape}"
     if row.arity >= 0 and len(n.src) != row.arity:
         return f"expected {row.arity} operands, got {len(n.src)}"

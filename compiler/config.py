@@ -55,6 +55,8 @@ FLAGS = (
     Flag("cpu", "", "generate code for this LLVM processor name instead of the host's"),
     Flag("vector_bytes", 0, "widest vector register to use; 0: what the processor has"),
     Flag("data", "", "folder with data sets (idx files)"),
+    Flag("general", 3, "the how manyth size of one structure gets a program for all sizes; "
+                       "0: none does"),
     Flag("graph_nodes", 4000, "a lazy graph with more nodes than this is computed by itself"),
     Flag("graph_bytes", 1 << 30, "a lazy graph whose values would take more bytes is computed"),
 )

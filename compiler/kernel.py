@@ -91,6 +91,10 @@ class Program:
     offset). outputs: (dtype name, shape); alias[i]: the input whose memory output i takes over, or
     -1. errors[status - 1]: the node (place in the walk order) that failed, what to say, and the
     kind of error; applied[status - 1]: the outputs that had been written over inputs by then.
+
+    A general program has Sizes where others have ints. sizes: what machine code reads of them, as
+    int64 from `sizes_at` bytes behind the scalars on; numbers: the last scalars, each
+    ("whole" | "over", n), which is n or 1 / n.
     """
 
     key: str
@@ -107,3 +111,6 @@ class Program:
     errors: list[tuple[int, str, str]]
     applied: list[list[int]] = field(default_factory=list)
     stages: list[tuple[str, float]] = field(default_factory=list)  # pass name, seconds
+    sizes: list[Any] = field(default_factory=list)
+    sizes_at: int = 0
+    numbers: list[Any] = field(default_factory=list)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flambeau.compiler import node as nd
 from flambeau.compiler.dtype import float32
@@ -45,6 +46,12 @@ class Loop:
     def results(self) -> tuple[Node, ...]:
         """The body's results in the order of the loop's outputs."""
         return self.carried + self.stacked
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What equality, hashing and digests look at; its last two: the places of inputs and
+        results among the nodes, and the nodes' rows."""
+        return self._key  # type: ignore[attr-defined, no-any-return]
 
     def _structure(self) -> tuple[object, ...]:
         """What equality, hashing and digests look at."""

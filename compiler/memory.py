@@ -13,6 +13,7 @@ from flambeau.compiler.fuse import loads
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import ELEMENTWISE
+from flambeau.compiler.size import at_least, hint
 
 ALIGN = 64
 ASIDE = 1 << 16  # up to these bytes, what a kernel that may fail overwrites is computed aside
@@ -30,8 +31,8 @@ class Arena:
         """Offset of a free block; rounds up to the alignment."""
         want = padded(nbytes)
         for i, (offset, size) in enumerate(self.free):
-            if size >= want:
-                rest = [(offset + want, size - want)] if size > want else []
+            if at_least(size, want):
+                rest = [(offset + want, size - want)] if at_least(size, want + 1) else []
                 self.free[i:i + 1] = rest
                 return offset
         offset = self.bytes
@@ -41,7 +42,7 @@ class Arena:
     def give(self, offset: int, nbytes: int) -> None:
         """Frees a block, joining its neighbours."""
         self.free.append((offset, padded(nbytes)))
-        self.free.sort()
+        self.free.sort(key=lambda block: hint(block[0]))
         joined: list[tuple[int, int]] = []
         for start, size in self.free:
             if joined and joined[-1][0] + joined[-1][1] == start:
@@ -175,7 +176,7 @@ def walk_back(kernels: list[Kernel], granted: dict[Node, Node], stored: set[Node
     """
     for k in kernels:
         big = [s.home for s in k.stores if s.home in granted
-               and l2 // 4 < s.home.nbytes < 8 * l2]
+               and l2 // 4 < hint(s.home.nbytes) < 8 * l2]
         if not big or k.kind not in ("map", "rows"):
             continue
         touched = {n for o in kernels if o is not k for n in loads(o, stored)}

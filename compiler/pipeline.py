@@ -171,6 +171,8 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     stored = {h for k in kernels for h in k.homes} | set(params)
     memory.walk_back(kernels, granted, stored, target.l2)
     module = Module(f"program {key}", target.triple, target.data_layout)
+    found, scalar_bytes = _scalar_block(scalars)
+    module.sizes_at = -(-scalar_bytes // 8) * 8
     writer = Assembler(module, target, layout, timed)
     writer.inputs = len(params)
     homes, tail, alias = _homes(writer, request, roots, params, granted)
@@ -178,9 +180,14 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     _place(request, made.externs)
     program = Program(
         key, len(params), [(r.dtype.name, r.shape) for r in roots], alias,
-        *_scalar_block(scalars), made.arena_bytes, made.entries,
+        found, scalar_bytes, made.arena_bytes, made.entries,
         made.externs, made.slots, made.reports, errors,
         [_applied(n, kernels, roots, granted) for n in layout.errors])
+    if request.symbol is not None:
+        program.sizes = [request.symbol.size(terms) for terms in request.symbol.table]
+        program.sizes_at = module.sizes_at
+        program.numbers = request.numbers
+        program.scalar_bytes = module.sizes_at + 8 * len(program.sizes)
     return program, str(module)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from flambeau.compiler import node as nd
 from flambeau.compiler.config import config
 from flambeau.compiler.node import Node
+from flambeau.compiler.size import Symbol
 from flambeau.compiler.target import Target
 
 
@@ -37,6 +38,8 @@ class Request:
     scalars: list[Node]
     key: tuple[Any, ...]
     donate: dict[int, int] = field(default_factory=dict)
+    symbol: Symbol | None = None  # of the Sizes in shapes and args, if there are any
+    numbers: list[Any] = field(default_factory=list)  # the last scalars' values: kernel.Program
 
     def settled(self) -> Request:
         """The same request without any user data: leaves are parameters."""

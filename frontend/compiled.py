@@ -78,9 +78,11 @@ def _nest(spec: Any, ends: Any) -> Any:
 class Compiled:
     """A compiled function: call it like the original. `variants` holds one program a signature."""
 
-    def __init__(self, fn: Callable[..., Any], postpones: bool = True) -> None:
+    def __init__(self, fn: Callable[..., Any], postpones: bool = True,
+                 dynamic: bool | None = None) -> None:
         functools.update_wrapper(self, fn)
-        self.fn, self.postpones = fn, postpones
+        self.fn, self.postpones, self.dynamic = fn, postpones, dynamic
+        self.after = None if dynamic is None else 2 if dynamic else 0
         self.name = getattr(fn, "__name__", type(fn).__name__)
         self.variants: dict[Any, Variant] = {}
         self.last: Variant | None = None
@@ -131,7 +133,7 @@ class Compiled:
         if found is None or found.moved:
             start = time.perf_counter()
             traced = Traced(self.name, fn or self.fn, args, kwargs)
-            found = Variant(traced, traced.asked(), self.name, self.turns)
+            found = Variant(traced, traced.asked(), self.name, self.turns, self.after)
             found.give_draws_back()
             found.plan = postponing.plan(traced) if self.postpones else None
             traced.forget()
@@ -186,7 +188,7 @@ class Compiled:
         return f"<compiled {self.name}: {len(self.variants)} programs>"
 
     def __reduce__(self) -> Any:
-        return (compile, (self.fn,))
+        return (_again, (self.fn, self.dynamic))
 
 
 def _word(signature: Any) -> str:
@@ -200,7 +202,11 @@ def _from_array(v: Any) -> Any:
     return asarray(v) if isinstance(v, np.ndarray | np.generic) else v
 
 
-def compile(fn: Callable[..., Any]) -> Compiled:
+def _again(fn: Callable[..., Any], dynamic: bool | None) -> Compiled:
+    return compile(fn, dynamic=dynamic)
+
+
+def compile(fn: Callable[..., Any], *, dynamic: bool | None = None) -> Compiled:
     """A version of `fn` that runs as one native program for each signature of its arguments.
 
     fn takes tensors (or NumPy arrays), Python floats, which become run-time numbers of the default
@@ -209,7 +215,13 @@ def compile(fn: Callable[..., Any]) -> Compiled:
     are updated. It is called once a signature to record what it does, so Python side effects happen
     only then. Compiled functions may call each other; calls of one that changes state, from several
     threads, take turns. Usable as a decorator.
+
+    dynamic: shapes that differ in one size may share a program, which reads that size when it runs.
+    None: from the third such shape on (the flag `general`); True: from the second; False: never.
+    `explain()` says which dimension it is and for which sizes. Raises TypeError for anything else.
     """
     if not callable(fn):
         raise TypeError(f"compile: expected a function, got {type(fn).__name__}")
-    return Compiled(fn)
+    if dynamic not in (None, True, False):
+        raise TypeError(f"compile: expected dynamic to be None, True or False, got {dynamic!r}")
+    return Compiled(fn, dynamic=dynamic)

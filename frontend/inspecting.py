@@ -16,6 +16,8 @@ from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.target import Target
 from flambeau.runtime import devices, execute, jit, memory
 
+from . import families
+
 
 class Graph:
     """A program's graph: prints as text; `.networkx()`, `.dot()`, `.svg()` give other forms."""
@@ -88,7 +90,7 @@ class Inspected:
                  f"{'machine code' if self.device == 'cpu' else f'PTX on {self.device}'}",
                  f"  {len(program.kernels)} kernels, {program.arena_bytes} bytes of temporaries, "
                  f"{sum(a >= 0 for a in program.alias)} outputs updated in place",
-                 *([f"  {self.note}"] if self.note else [])]
+                 *[f"  {line}" for line in (self.note, self._sizes()) if line]]
         for k in program.kernels:
             lines.append(f"    {k.name}: {k.detail} | {k.nbytes} bytes, {k.flops} flops, "
                          f"{k.chunks} {'chunk' if self.device == 'cpu' else 'block'}"
@@ -106,7 +108,15 @@ class Inspected:
     def _target(self) -> Target:
         return devices.find(self.device).target()  # type: ignore[no-any-return]
 
+    def _sizes(self) -> str:
+        if self.device != "cpu":
+            return ""
+        return families.note(self.request, self.executable, self._target())
+
     def _ir(self) -> str:
+        made = self.executable.general if self.device == "cpu" else None
+        if made is not None:
+            return made.build(False)[1]  # type: ignore[no-any-return]
         return compiler.build(self.request, self._target())[1]
 
     def llvm_ir(self, optimised: bool = False) -> str:
@@ -128,7 +138,7 @@ class Inspected:
     def profile(self, seconds: float = 0.2) -> Profile:
         """Times each kernel by itself on scratch data of the right sizes, for `seconds` in all."""
         if self.device == "cpu":
-            return profile(self.request, seconds)
+            return profile(self.request, seconds, self.executable)
         return profile_there(self.request, self.executable, devices.find(self.device), seconds)
 
 
@@ -159,12 +169,20 @@ def _rows(times: list[tuple[str, Any, float]]) -> Profile:
     return Profile(rows, whole)
 
 
-def profile(request: Request, seconds: float) -> Profile:
-    """Runs the program with a clock after every kernel and averages over the runs."""
+def _timed(request: Request, executable: Any) -> execute.Executable:
+    """The program with a clock after every kernel."""
     target = jit.host_target()
+    if executable is not None and executable.general is not None:
+        return executable.general.timed(target, executable.n)  # type: ignore[no-any-return]
     program, ir = compiler.build(request, target, timed=True)
     code = jit.load(ir, program.key + "-timed", target)
-    run = execute.Executable(program, code, "compiled", 0.0)
+    return execute.Executable(program, code, "compiled", 0.0)
+
+
+def profile(request: Request, seconds: float, executable: Any = None) -> Profile:
+    """Runs the program with a clock after every kernel and averages over the runs."""
+    run = _timed(request, executable)
+    program, code = run.program, run.code
     buffers = [memory.allocate(n.nbytes) for n in request.leaves]
     for b in buffers:
         ctypes.memset(b.address, 0, b.nbytes)

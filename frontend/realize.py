@@ -25,6 +25,7 @@ from flambeau.runtime.lapack import LinAlgError
 from flambeau.runtime.matching import INNER, LEAF, SCALAR, Pattern, Recent, worth_it
 from flambeau.runtime.starting import starter
 
+from . import families
 from .storage import Storage
 
 
@@ -254,15 +255,20 @@ _programs: dict[tuple[object, ...], Any] = {}
 PROGRAM_LIMIT = 1024  # programs kept in memory; the oldest goes first
 
 
-def executable(request: Request, device: str = "cpu") -> Any:
-    """The program of a structure on a device: from memory, from disk, or compiled now."""
+def executable(request: Request, device: str = "cpu", after: int | None = None) -> Any:
+    """The program of a structure on a device: from memory, from disk, or compiled now.
+
+    after: the how manyth size of a structure gets a program for all sizes (default: the flag).
+    """
     there: Any = device if device == "cpu" else devices.find(device)
     target = jit.host_target() if device == "cpu" else there.target()
     key = (request.key, there, target, config.matmul, config.skip, config.tf32)
     found = _programs.get(key)
     if found is None:
-        found = devices.find(device).load(request.digest(target),
-                                          lambda: compiler.build(request, target), target)
+        found = families.serve(request, target, config.general if after is None else after)
+        if found is None:
+            found = devices.find(device).load(request.digest(target),
+                                              lambda: compiler.build(request, target), target)
         place = user_frame()
         count, seconds = made_at.get(place, (0, 0.0))
         made_at[place] = count + 1, seconds + found.seconds

@@ -209,16 +209,17 @@ class Variant(Inspected):
     plan: Any = None  # how to postpone them, until that is done
     keeps_lock = False  # does no other Python thread run while the program does?
 
-    def __init__(self, traced: Traced, asked: Asked, name: str, turns: Turns | None = None) -> None:
+    def __init__(self, traced: Traced, asked: Asked, name: str, turns: Turns | None = None,
+                 after: int | None = None) -> None:
         self.name, self.spec, self.given_back = name, traced.spec, traced.given_back
         self.places, self.numbers, self.device = traced.places, traced.numbers, traced.device
-        self._plan(asked, traced.values)
+        self._plan(asked, traced.values, after)
         # calls that change something take turns; others that meet go the long way
         self.changes = bool(self.written or self.given_back or asked.kept)
         self.turns = turns if turns is not None and self.changes else Turns()
         self.seconds = 0.0  # what tracing and compiling took
 
-    def _plan(self, asked: Asked, values: tuple[Any, ...]) -> None:
+    def _plan(self, asked: Asked, values: tuple[Any, ...], after: int | None) -> None:
         self.written = [s for s, *_ in asked.states]
         gifts = [(root, old) for _, root, old in asked.states] + asked.kept
         new = [root for root, _ in gifts]
@@ -226,7 +227,7 @@ class Variant(Inspected):
         donate = {root: old for root, old in gifts
                   if old is not None and root not in asked.results and new.count(root) == 1}
         request = prepare(distinct, donate)
-        self.executable = door.executable(request, self.device)
+        self.executable = door.executable(request, self.device, after)
         self.request = request.settled()  # holding the leaves would hold the first call's data
         place = {n: i for i, n in enumerate(distinct)}
         self.result_places = [place[n] for n in asked.results]

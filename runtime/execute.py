@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from flambeau.compiler import dtype as dt
+from flambeau.compiler import size
 from flambeau.compiler.config import say, wanted
 from flambeau.compiler.kernel import Extern, KernelReport, Program
 from flambeau.compiler.node import Shape
@@ -49,16 +50,19 @@ class RoutineError(ProgramError):
 class Executable:
     """A loaded program."""
 
+    general: General | None = None  # what it is an instance of
+    n = 0  # and for which size
+
     def __init__(self, program: Program, code: jit.Code, source: str, seconds: float) -> None:
         self.program, self.code = program, code
-        self.source, self.seconds = source, seconds  # "memory" | "disk" | "compiled"
+        self.source, self.seconds = source, seconds  # "memory" | "disk" | "compiled" | "general"
         self.functions = [code.function(symbol) for symbol in program.entries]
         self.table_type = ctypes.c_void_p * (program.inputs + len(program.outputs) or 1)
         self.scalars = Scalars(program)
         self.simple = len(self.functions) == 1  # no host routine in between
         # nothing to pass but addresses, nothing to check: the status word may be shared
         self.plain = (self.simple and not program.errors and not program.scalars
-                      and not program.arena_bytes)
+                      and not program.arena_bytes and not program.sizes)
         self.status = (ctypes.c_char * 8)()
         self.status_address = ctypes.addressof(self.status)
 
@@ -160,15 +164,23 @@ class Scalars:
             self.convert.append(_converter(d))
         self.packer = struct.Struct(spec)
         self.type = ctypes.c_char * max(8, program.scalar_bytes)
+        self.sizes = struct.pack(f"<{len(program.sizes)}q", *program.sizes)
+        self.sizes_at = program.sizes_at
+        self.numbers = tuple([1 / n if word == "over" else n for word, n in program.numbers])
 
     def pack(self, values: Sequence[Any]) -> Any:
         block = self.type()
+        if self.sizes:
+            block[self.sizes_at:self.sizes_at + len(self.sizes)] = self.sizes
+        for i, number in enumerate(self.numbers, len(self.places) - len(self.numbers)):
+            self.put(block, i, number)
         self.pack_into(block, values)
         return block
 
     def pack_into(self, block: Any, values: Sequence[Any]) -> None:
         if values:
-            self.packer.pack_into(block, 0, 0, *[f(v) for f, v in zip(self.convert, values)])
+            given = (*values, *self.numbers) if self.numbers else values
+            self.packer.pack_into(block, 0, 0, *[f(v) for f, v in zip(self.convert, given)])
 
     def put(self, block: Any, i: int, value: Any) -> None:
         """Writes scalar i alone."""
@@ -228,6 +240,64 @@ def load(digest: str, build: Build, target: Target) -> Executable:
     code = jit.load(text, digest, target)
     source = "compiled" if made else code.cached
     return Executable(program, code, source, time.perf_counter() - start)
+
+
+class General:
+    """A loaded program for many sizes: `facts` say which, `at` makes it a program for one of them.
+
+    plan: the program as plain data with expressions in place of numbers (compiler/size.py).
+    build: makes program, text and facts again, for those who look inside.
+    """
+
+    def __init__(self, plan: dict[str, Any], code: jit.Code, build: BuildGeneral) -> None:
+        self.plan, self.code, self.build = plan, code, build
+        self.facts = plan["facts"]
+
+    def at(self, n: int) -> Executable:
+        """The program for one n, which the facts must admit."""
+        start = time.perf_counter()
+        fields = {k: v for k, v in self.plan.items() if k not in ("facts", "code")}
+        program = _from_plain(size.bound(fields, n))
+        assert program is not None
+        made = Executable(program, self.code, "general", time.perf_counter() - start)
+        made.general, made.n = self, n
+        return made
+
+    def timed(self, target: Target, n: int) -> Executable:
+        """The program for one n with a clock after every kernel."""
+        program, ir, _ = self.build(True)
+        bound = _from_plain(size.bound(size.plain(_to_plain(program)), n))
+        assert bound is not None
+        return Executable(bound, jit.load(ir, cache.digest(ir), target), "compiled", 0.0)
+
+
+BuildGeneral = Callable[[bool], tuple[Program, str, Any]]  # with clocks?
+
+
+def load_general(digest: str, build: BuildGeneral, target: Target, n: int) -> General | None:
+    """The general program of a structure: from disk, else from `build`, which gives the program,
+    its text and its facts. None where what lies on disk is not for this n."""
+    name = "general-" + jit.cache_name(digest, target)
+    found = cache.read(name)
+    if found is not None and "facts" in found[0]:
+        plan = found[0]
+        if not size.admits(plan["facts"], n):
+            return None
+        try:
+            return General(plan, jit.load(_not_there, plan["code"], target), build)
+        except FileNotFoundError:  # the plan alone: another process may have made another one
+            pass
+    program, ir, facts = build(False)
+    # what is chosen by the size at hand is in the code: it has a name of its own
+    code = cache.digest(digest, ir)
+    plan = {**size.plain(_to_plain(program)), "facts": facts, "code": code}
+    general = General(plan, jit.load(ir, code, target), build)
+    cache.write(name, plan, b"")
+    return general
+
+
+def _not_there() -> str:
+    raise FileNotFoundError
 
 
 def _to_plain(program: Program) -> dict[str, Any]:

@@ -20,12 +20,12 @@ ROOMS = {"compiler": "flambeau.compiler", "runtime": "flambeau.runtime", "fronte
 
 # the compiler's plain data, and what writes LLVM text: all that the runtime may see
 DATA = {"node", "ops", "dtype", "kernel", "launch", "target", "config", "loop", "fold",
-        "codegen.emit"}
+        "codegen.emit", "size"}
 RUNTIME_SEES = {f"flambeau.compiler.{name}" for name in DATA} | {"flambeau.compiler"}
 
 # frontend files that may ask compiler passes or the runtime for something, and nobody else
 DOORS = {"realize", "compiled", "quick", "inspecting", "tracing", "training", "autograd",
-         "pullback", "postponing", "variant",
+         "pullback", "postponing", "variant", "families",
          "loops", "system", "eagerly", "devices", "cuda", "foreign", "routines", "cli.info",
          "cli.caching"}
 # the frontend's other files build nodes; they see only what nodes are made of

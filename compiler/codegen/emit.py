@@ -12,9 +12,12 @@ sum's order, and so its bits, are those the program states.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from functools import cache
+
+from flambeau.compiler.size import Size
 
 FLAGS = "nsz contract"
 
@@ -99,10 +102,20 @@ def literal(scalar: str, value: float | int | bool) -> str:
     return str(int(value))
 
 
-def const(type: Type, value: float | int | bool) -> Value:
-    """The constant `value` in every lane."""
+def const(type: Type, value: float | int | bool | Size) -> Value:
+    """The constant `value` in every lane. A Size is read from the program's table of sizes."""
+    if isinstance(value, Size):
+        return _read_later(type, value)
     text = literal(type.scalar, value)
     return Value(type, text if type.lanes == 1 else f"splat ({type.scalar} {text})")
+
+
+def _read_later(type: Type, size: Size) -> Value:
+    """A name for the size; `Function.finish` writes the load, once at the function's start."""
+    return Value(type, f"%size{size.symbol.place(size.terms)}.{type.scalar}.{type.lanes}")
+
+
+_SIZES = re.compile(r"%size(\d+)\.(i\d+)\.(\d+)")
 
 
 def bits_const(type: Type, pattern: int) -> Value:
@@ -131,6 +144,7 @@ class Module:
         self.definitions: dict[str, str] = {}
         self.metadata: list[str] = []
         self.attributes: dict[str, int] = {}
+        self.sizes_at = 0  # bytes from the block of scalars to the table of sizes
 
     def declare(self, symbol: str, text: str) -> None:
         """Keeps the line `declare ...` (or a global) for `symbol`."""
@@ -365,4 +379,28 @@ class Function:
         head = (f"define {self.linkage + ' ' if self.linkage else ''}{self.result or 'void'} "
                 f"@{self.symbol}({params}) {self.attributes}").rstrip()
         body = "\n".join(lines)
-        self.module.define(self.symbol, f"{head} {{\nentry:\n{body}\n}}")
+        sizes = sorted(set(_SIZES.findall(body)))
+        loads = self._size_loads(sizes) if sizes else ""
+        self.module.define(self.symbol, f"{head} {{\nentry:\n{loads}{body}\n}}")
+
+    def _size_loads(self, sizes: list[tuple[str, str, str]]) -> str:
+        """The text that reads sizes from behind the scalars: a parameter, or the first slot."""
+        b = Block(self.module, self.names)
+        at = next((v for v, _ in self.params if v.text == "%scalars"), None)
+        if at is None:
+            at = b.load(PTR, self[0], 8)
+        for number, scalar, lanes in sizes:
+            place = self.module.sizes_at + 8 * int(number)
+            v = b.load(I64, b.gep(at, I8, const(I64, place)), 8)
+            if scalar != "i64":
+                v = b.convert("trunc", v, scalar)
+            name, one = f"%size{number}.{scalar}.{lanes}", v
+            if lanes == "1":
+                b.line(f"{name} = add {v}, 0")
+                continue
+            to = one.type.with_lanes(int(lanes))
+            first = b.value(to, f"insertelement {to} poison, {one}, i64 0")
+            b.line(f"{name} = shufflevector {first}, {to} poison, <{lanes} x i32> zeroinitializer")
+        out: list[str] = []
+        b.flatten(out)
+        return "\n".join(out) + "\n"

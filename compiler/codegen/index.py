@@ -58,7 +58,7 @@ class Index:
         return hash((self.const, frozenset(self.terms)))
 
     def __add__(self, other: Index | int) -> Index:
-        if isinstance(other, int):
+        if not isinstance(other, Index):
             return Index(self.const + other, self.terms)
         if not other.terms:
             return Index(self.const + other.const, self.terms)
@@ -168,6 +168,11 @@ def substitute(index: Index, var: Var, other: Var) -> Index:
         return other if atom is var else atom
 
     return Index(index.const, tuple((swapped(a), k) for a, k in index.terms))
+
+
+def inside(atom: Atom, var: Var) -> bool:
+    """Is the atom a quotient or remainder that changes with this variable?"""
+    return isinstance(atom, Quotient) and depends(atom.index, var)
 
 
 def level(index: Index) -> int:

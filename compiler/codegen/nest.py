@@ -13,10 +13,10 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flambeau.compiler import dtype as dt
-from flambeau.compiler.codegen import access, scalar
+from flambeau.compiler.codegen import access, scalar, vectors
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen.accumulate import Accumulator
 from flambeau.compiler.codegen.emit import (
@@ -28,12 +28,14 @@ from flambeau.compiler.codegen.emit import (
     Type,
     Value,
     const,
+    make_type,
 )
-from flambeau.compiler.codegen.lower import STRIDED, Indices, Layout, Lowering, Val
+from flambeau.compiler.codegen.lower import Indices, Layout, Lowering, Val
 from flambeau.compiler.config import say, wanted
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node, Shape
 from flambeau.compiler.ops import ELEMENTWISE, OPS
+from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.target import Target
 
 LIGHT = 8.0  # cost of an element's work below which sums wait for their own last addition
@@ -135,7 +137,7 @@ def _refined(k: Kernel) -> Shape:
             for e in reversed(n.shape):
                 step *= e
                 cuts.add(step)
-    ordered = sorted(cuts)
+    ordered = sorted(cuts, key=hint)
     own = set()
     step = 1
     for e in reversed(k.space):
@@ -143,17 +145,24 @@ def _refined(k: Kernel) -> Shape:
         own.add(step)
     kept = [1]
     for c in ordered[1:]:
-        if c % kept[-1] == 0 and all(o % c == 0 for o in own if o > c):
+        if _divides(kept[-1], c) and all(_divides(c, o) for o in own if hint(o) > hint(c)):
             kept.append(c)
     if any(o not in kept for o in own):
         return k.space
     return tuple(b // a for a, b in reversed(list(itertools.pairwise(kept)))) or k.space
 
 
+def _divides(a: int, b: int) -> bool:
+    """Is b known to be a multiple of a?"""
+    rest = b % a
+    return type(rest) is int and rest == 0
+
+
 @dataclass
 class _Access:
     flat: ix.Index
-    weight: float  # 0: not memory, only restricts coalescing; a row's one access counts little
+    weight: float  # 0: not memory, only restricts coalescing
+    rows: int = 1  # elements of a row for which this access happens once, and so counts little
 
 
 def accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
@@ -166,7 +175,7 @@ def accesses(k: Kernel, layout: Layout, variables: Indices, shape: Shape,
     for s in k.stores:
         indices = value_indices(s.value, shape, variables, kept, axes)
         rows = 1 if s.value.size == math.prod(shape) else math.prod(shape[i] for i in axes)
-        found.append(_Access(home_index(s, indices), 2 / max(rows, 1)))
+        found.append(_Access(home_index(s, indices), 2, max(rows, 1)))
         stack.append((s.value, indices))
     seen: set[tuple[Node, Indices]] = set()
     while stack:
@@ -227,7 +236,7 @@ def _coalesce(variables: list[ix.Var], reduced: list[bool], accesses: list[_Acce
     for a in accesses:
         for atom, _ in a.flat.terms:
             if not isinstance(atom, ix.Var):
-                opaque.update(v for v in variables if _inside(atom, v))
+                opaque.update(v for v in variables if ix.inside(atom, v))
     groups: list[list[int]] = []
     for i, v in enumerate(variables):
         if v.extent == 1:
@@ -243,10 +252,6 @@ def _coalesce(variables: list[ix.Var], reduced: list[bool], accesses: list[_Acce
     return groups
 
 
-def _inside(atom: ix.Atom, v: ix.Var) -> bool:
-    return isinstance(atom, ix.Quotient) and ix.depends(atom.index, v)
-
-
 def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
              groups: list[list[int]]) -> Nest:
     """Orders the joined axes into outer and inner loops with the vector variable last."""
@@ -256,12 +261,19 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     draft = {id(g): ix.Var(0, extents[id(g)]) for g in groups}
     probe = _indices(shape, groups, draft)
     touched = [a for a in accesses(k, layout, probe, shape, k.axes) if a.weight]
-    score = {id(g): sum(a.weight * _ease(a.flat, draft[id(g)]) for a in touched)
-             * _filling(extents[id(g)], target) for g in groups}
     choices = kept if k.kind == "scan" else kept + reduced
-    best = max(choices, key=lambda g: (score[id(g)], g in reduced), default=None)
-    if best is not None and (score[id(best)] < 0.3 or extents[id(best)] < 2):
-        best = None
+
+    def choose(value: Callable[[int], int]) -> list[int] | None:
+        """The axis for the vectors when the sizes have these values."""
+        score = {id(g): sum(a.weight / value(a.rows) * vectors.ease(a.flat, draft[id(g)], value)
+                            for a in touched) * vectors.filling(value(extents[id(g)]), target)
+                 for g in choices}
+        best = max(choices, key=lambda g: (score[id(g)], g in reduced), default=None)
+        few = best is not None and (score[id(best)] < 0.3 or value(extents[id(best)]) < 2)
+        return None if few else best
+
+    sizes: list[Any] = [e for e in (*extents.values(), *(a.rows for a in touched)) if unknown(e)]
+    best = choose(vectors.same) if not sizes else vectors.settled(choose, sizes[0], bool(reduced))
     if best is not None and best in kept:
         kept = [g for g in kept if g is not best] + [best]
     elif best is not None:
@@ -274,7 +286,9 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     nest.vec = final[id(best)] if best is not None else None
     nest.phases = _phases(k, nest)
     cost, itemsize = _cost(k, layout)
-    nest.lanes = _lanes(nest, cost, itemsize, target, bool(k.axes))
+    if nest.vec is not None:
+        nest.lanes = vectors.count(nest.vec.extent, nest.vec in nest.inner, cost, itemsize, target,
+                                   bool(k.axes))
     lanes = min(target.lanes(itemsize), nest.lanes) if nest.vec else 1
     per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(touched) / 2)
     nest.unit_ns = per_element * (1 if nest.vec else 2)
@@ -295,22 +309,6 @@ def _shares(k: Kernel, layout: Layout, nest: Nest) -> bool:
     walked = [a.flat for a in accesses(k, layout, nest.space, nest.shape, k.axes)
               if a.weight and a.flat.coefficient(vec) == 1]
     return len(walked) <= 6 and not all(ix.depends(flat, row) for flat in walked)
-
-
-def _ease(flat: ix.Index, v: ix.Var) -> float:
-    """How cheaply lanes along v reach this place: 1 for neighbours, little for a gather."""
-    if any(not isinstance(a, ix.Var) and _inside(a, v) for a, _ in flat.terms):
-        return 0.05
-    stride = abs(flat.coefficient(v))
-    if stride <= 1:
-        return 1.0 if stride else 0.4
-    return 0.6 / stride if stride <= STRIDED else 0.05
-
-
-def _filling(extent: int, target: Target) -> float:
-    """The share of float lanes that do work along an axis of this length."""
-    lanes = target.lanes(4)
-    return extent / (-(-extent // lanes) * lanes)
 
 
 def _indices(shape: Shape, groups: list[list[int]], variables: dict[int, ix.Var]) -> Indices:
@@ -340,24 +338,6 @@ def _cost(k: Kernel, layout: Layout) -> tuple[int, int]:
         total += OPS[n.op].cost
         stack.extend(n.src[:1] if n.op == "gather" else n.src)
     return total, itemsize
-
-
-def _lanes(nest: Nest, cost: int, itemsize: int, target: Target, reduces: bool) -> int:
-    """Lanes of the vector variable: whole registers, several when the body is cheap."""
-    if nest.vec is None or target.kind != "cpu":
-        return 1
-    register = target.lanes(max(itemsize, 2))
-    extent = nest.vec.extent
-    several = 4 if cost <= 6 and reduces else 2 if cost <= 24 else 1
-    while several > 1 and register * several > extent:
-        several //= 2
-    while several > 1 and extent % (register * several) and extent < 64 * register and not (
-            extent % (register * several // 2)):
-        several //= 2  # no partial step beats fewer steps
-    lanes = register * several
-    while lanes > 2 and lanes // 2 >= extent:
-        lanes //= 2
-    return lanes
 
 
 def _phases(k: Kernel, nest: Nest) -> list[Phase]:
@@ -493,7 +473,7 @@ class Writer:
         b = fn.entry
         if not nest.outer:
             self.phases(b)
-        elif chunks == 1:
+        elif type(chunks) is int and chunks == 1:
             self._outer(b, 0)
         elif len(shared) == 1:
             begin, end = self._range(b, grain, shared[0].extent)
@@ -508,7 +488,8 @@ class Writer:
         nest = self.nest
         total = nest.unit_ns * math.prod(v.extent for v in nest.outer + nest.inner)
         total *= max(1, len(nest.phases))
-        if total < SERIAL_NS or not nest.outer:
+        open_ = [v for v in nest.outer + nest.inner if unknown(v.extent)]
+        if not nest.outer or (total < SERIAL_NS and not open_):
             return [], 1, 0
         wanted = min(MAX_CHUNKS, max(2, int(total / CHUNK_NS)))
         shared: list[ix.Var] = []
@@ -518,9 +499,11 @@ class Writer:
                 break
             shared.append(v)
             extent *= v.extent
-            if extent >= wanted:
+            if hint(extent) >= wanted and not any(w in open_ for w in nest.outer[len(shared):]):
                 break
         grain = -(-extent // wanted)
+        if unknown(extent):  # chunks of equal work, however many
+            grain = max(1, int(CHUNK_NS / (total / hint(extent))))
         unit = nest.lanes if shared[-1] is nest.vec else 2 if nest.paired else 1
         grain = -(-grain // unit) * unit
         return shared, -(-extent // grain), grain
@@ -584,8 +567,9 @@ class Writer:
     def _pairs(self, b: Block, v: ix.Var, begin: Value, end: Value) -> None:
         """Two rows at a time, then the odd one. Chunks begin at even rows."""
         second = ix.Var(v.level, v.extent)
-        stop = b.op("and", end, const(I64, -2)) if v.extent % 2 else end
-        loop = Loop(b, begin, stop, 2, [], v.extent % 2 == 0)
+        odd = unknown(v.extent) or v.extent % 2 == 1
+        stop = b.op("and", end, const(I64, -2)) if odd else end
+        loop = Loop(b, begin, stop, 2, [], not odd)
         at = self._turned(loop, begin, stop, 2) if v.level == 0 else loop.var
         self.enter(v, at, loop.body)
         self.low.vars[second] = loop.body.op("add nsw", at, const(I64, 1))
@@ -596,7 +580,7 @@ class Writer:
         self.together.pop()
         loop.finish([])
         self.low.forget(v.level)
-        if v.extent % 2:
+        if odd:
             self._each(b, v, stop, end, False)
 
     def _turned(self, loop: Loop, begin: Value, end: Value, step: int) -> Value:
@@ -616,37 +600,46 @@ class Writer:
         """Whole vectors in a loop, then the masked rest."""
         lanes = self.nest.lanes
         whole = v.extent // lanes * lanes
-        known = begin.text == "0" and end.text == str(v.extent)
-        if whole:
+        free = unknown(v.extent)
+        known = begin.text == "0" and end.text == const(I64, v.extent).text
+        if free or whole:
             stop = const(I64, whole) if known else b.intrinsic(
                 "llvm.smin", I64, end, const(I64, whole))
-            loop = Loop(b, begin, stop, lanes, [], known)
+            loop = Loop(b, begin, stop, lanes, [], known and not free)
             at = self._turned(loop, begin, stop, lanes) if v.level == 0 else loop.var
             self.enter(v, at, loop.body)
             body(loop.body)
             loop.finish([])
             self.low.forget(v.level)
-        if v.extent % lanes:
+        if free or v.extent % lanes:
             self._rest(b, v, whole, end, known, body)
 
     def _rest(self, b: Block, v: ix.Var, whole: int, end: Value, known: bool,
               body: Callable[[Block], None]) -> None:
         skip = b.names.fresh("end")
-        if not known:
+        asks = [] if known else [b.cmp("eq", end, const(I64, v.extent))]
+        if unknown(v.extent):
+            asks.append(b.cmp("slt", const(I64, whole), const(I64, v.extent)))
+        if asks:
             go = b.names.fresh("rest")
-            b.branch_if(b.cmp("eq", end, const(I64, v.extent)), go, skip)
+            b.branch_if(asks[0] if len(asks) == 1 else b.and_(*asks), go, skip)
             b.label(go)
         self.enter(v, const(I64, whole), b.child())
         self._partial(v, v.extent - whole)
         body(b)
         self._whole()
         self.low.forget(v.level)
-        if not known:
+        if asks:
             b.branch(skip)
             b.label(skip)
 
     def _partial(self, v: ix.Var, active: int) -> None:
         """From here on only the first lanes count."""
+        if unknown(active):
+            b, lanes = self.low.at(-1), self.nest.lanes
+            on = b.cmp("ult", b.iota("i64", lanes), const(make_type("i64", lanes), active))
+            self.low.mask = Val(on, v.level)
+            return
         self.low.active = active
         self.low.mask = Val(access.lane_mask(self.nest.lanes, range(active)), v.level)
 
@@ -719,12 +712,12 @@ class Writer:
             return state
         lanes = nest.lanes if v is nest.vec else 1
         whole = v.extent // lanes * lanes
-        if whole:
+        if unknown(v.extent) or whole:
             first = 0
             if depth + 1 == len(nest.inner) and accumulators:
                 first, state = self.abreast(b, v, lanes, phase, accumulators, state)
             state = self.along(b, v, first, whole, lanes, depth, phase, accumulators, state)
-        if v.extent % lanes:
+        if lanes > 1 and (unknown(v.extent) or v.extent % lanes):
             self.enter(v, const(low.word, whole), b.child())
             self._partial(v, v.extent - whole)
             state = self.walk(b, depth + 1, phase, accumulators, state)
@@ -736,10 +729,11 @@ class Writer:
               phase: Phase, accumulators: list[Accumulator], state: list[Value]) -> list[Value]:
         """The loop over one reduced axis, from `first` to the last whole vector."""
         low = self.low
-        if first == whole:
+        free = unknown(whole)
+        if not free and first == whole:
             return state
         loop = Loop(b, const(low.word, first), const(low.word, whole), lanes,
-                    [(s.type, s) for s in state], True)
+                    [(s.type, s) for s in state], not free)
         self.enter(v, loop.var, loop.body)
         after = self.walk(loop.body, depth + 1, phase, accumulators, loop.carried)
         state = loop.finish(after)

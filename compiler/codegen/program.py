@@ -31,6 +31,7 @@ from flambeau.compiler.codegen.sparse import SparseConv
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport
 from flambeau.compiler.node import Node, toposort
 from flambeau.compiler.ops import CONTRACTIONS, ELEMENTWISE, OPS
+from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.target import Target
 
 
@@ -183,7 +184,7 @@ class Assembler(Placer):
             self.turn_round(symbol)
         for name, chunks in stages:
             self.launch(name, chunks)
-        self.report(k, symbol, max((c for _, c in stages), default=0))
+        self.report(k, symbol, _most([c for _, c in stages]))
 
     def turn_round(self, symbol: str) -> None:
         flag = nest.turn_flag(self.module, symbol)
@@ -191,7 +192,7 @@ class Assembler(Placer):
         self.block.store(side, flag, 8)
 
     def launch(self, symbol: str, chunks: int) -> None:
-        if chunks == 1:
+        if type(chunks) is int and chunks == 1:
             self.block.call(symbol, None, self.table, const(I64, 0))
             return
         self.module.declare("fb_parallel", "declare void @fb_parallel(ptr, ptr, i64)")
@@ -335,6 +336,10 @@ class RolledLoop(Rolled):
 
 
 
+def _most(chunks: list[int]) -> int:
+    return max(chunks, key=hint, default=0)
+
+
 def kernel_name(k: Kernel) -> str:
     """A name that spells the kernel's structure: its ops, then its space."""
     ops: dict[str, None] = {}
@@ -343,7 +348,7 @@ def kernel_name(k: Kernel) -> str:
         if n in nodes and (n.op in ELEMENTWISE or n in k.anchors or n.op in ("gather", "pad")):
             ops[n.op] = None
     words = "_".join(list(ops)[:6]) or "copy"
-    space = "x".join(map(str, k.space)) or "1"
+    space = "x".join("n" if unknown(e) else str(e) for e in k.space) or "1"
     return f"{k.kind}_{words}_{space}"
 
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 WALKTHROUGH = Path(__file__).resolve().parent.parent / "docs" / "walkthrough.py"
-SECONDS = 10
 
 
 def test_walkthrough() -> None:
-    start = time.perf_counter()
     made = subprocess.run([sys.executable, str(WALKTHROUGH)], capture_output=True, text=True)
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr
-    assert time.perf_counter() - start < SECONDS
     for shown in ("%2 = mul f32[300,200]", "('sum', 11, (1, 1), (0, 1), 11)", "split_reductions",
                   "16200*p + 200*q + r", "define internal void @rows_mul", "slot 3: output 0",
                   "compiled then: disk", "outputs updated in place", "after merge_loops: 2"):

@@ -32,7 +32,7 @@ demo: $(RUN)
 test: lint pytest
 
 pytest: $(TEST)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-onnx: $(TEST)
 	FLAMBEAU_TEST_ONNX=all $(BIN)/python -m pytest tests/onnx $(ARGS)

@@ -41,11 +41,17 @@ class Accumulator:
         self.indexed = n.op in ("argmax", "argmin")
         self.lanes = low.lanes if low.vec is not None else 1
         kind = scalar.register(self.dtype, self.lanes)
-        self.types = [kind, kind.of(low.word.scalar)] if self.indexed else [kind]
+        self.types = [kind, kind.of(self._counter())] if self.indexed else [kind]
+
+    def _counter(self) -> str:
+        """The type of positions: as narrow as they allow, for more lanes in a register."""
+        extent = self.node.src[0].shape[self.node.arg[0]]
+        return "i32" if extent < 1 << 31 else self.low.word.scalar
 
     def start(self) -> list[Value]:
+        """Nothing seen yet. Where all elements are as low as this, the first is the answer."""
         first = const(self.types[0], identity(self.node.op, self.dtype))
-        return [first, const(self.types[1], -1)] if self.indexed else [first]
+        return [first, const(self.types[1], 0)] if self.indexed else [first]
 
     def join(self, b: Block, x: Value, y: Value) -> Value:
         return scalar.EMIT[_JOIN[self.node.op]](b, self.node.src[0], x, y)
@@ -57,19 +63,18 @@ class Accumulator:
             joined = self.join(b, state[0], operand)
             return [joined if on is None else b.select(on, joined, state[0])]
         better = self._better(b, operand, state[0])
-        better = b.or_(better, b.cmp("slt", state[1], const(state[1].type, 0)))
         if on is not None:
             better = b.and_(better, on)
         assert at is not None
+        if at.type.bits > self.types[1].bits:
+            at = b.convert("trunc", at, self.types[1].scalar)
         return [b.select(better, operand, state[0]), b.select(better, at, state[1])]
 
     def _better(self, b: Block, x: Value, best: Value) -> Value:
         more = self.node.op == "argmax"
         if x.type.is_float:
-            strict = b.cmp("ogt" if more else "olt", x, best)
-            nan = b.and_(b.cmp("uno", x, x), b.cmp("ord", best, best))
-            fine = b.and_(strict, b.cmp("ord", best, best))
-            return b.or_(fine, nan)
+            beyond = b.cmp("ugt" if more else "ult", x, best)  # or one of them is NaN
+            return b.and_(beyond, b.cmp("ord", best, best))
         sign = "s" if self.dtype.kind == "i" else "u"
         return b.cmp(sign + ("gt" if more else "lt"), x, best)
 
@@ -98,11 +103,9 @@ class Accumulator:
         """One state from those of two parts of the elements; which is x does not matter."""
         if not self.indexed:
             return [self.join(b, x[0], y[0])]
-        missing = b.cmp("slt", x[1], const(x[1].type, 0))
-        there = b.cmp("sge", y[1], const(y[1].type, 0))
         better = self._better(b, y[0], x[0])
         worse = self._better(b, x[0], y[0])
         tie = b.and_(b.not_(b.or_(better, worse)), b.cmp("slt", y[1], x[1]))
-        take = b.or_(missing, b.and_(there, b.or_(better, tie)))
+        take = b.or_(better, tie)
         return [b.select(take, y[0], x[0]), b.select(take, y[1], x[1])]
 

@@ -64,6 +64,7 @@ class Lowering:
         self.mask: Val | None = None  # of the vector variable's last, partial step
         self.active = 0  # lanes that are on in it, when known now
         self.known: dict[Node, Val] = {}  # anchors at this position: the nest gives them
+        self.written: dict[Node, Node] = {}  # values that an earlier phase left in this home
         self.memo: dict[object, Val] = {}
         self.moves: dict[tuple[Node, Indices], Indices] = {}
         self.pointers: dict[int, Value] = {}
@@ -202,7 +203,7 @@ class Lowering:
     def _operands(self, n: Node, indices: Indices, mask: Val | None
                   ) -> list[tuple[Node, Indices, Val | None]]:
         """The elements that n's element is computed from, where that is plain."""
-        if n.op == "param" or (n in self.stored and n not in self.inline):
+        if n.op == "param" or (n in self.stored and n not in self.inline) or n in self.written:
             return []
         if n.op in ELEMENTWISE or n.op == "mark":
             return [(s, indices, mask) for s in n.src]
@@ -220,6 +221,8 @@ class Lowering:
     def _value(self, n: Node, indices: Indices, mask: Val | None) -> Val:
         if n.op == "param" or (n in self.stored and n not in self.inline):
             return self.load(n, ix.flatten(indices, n.shape), mask)
+        if n in self.written:
+            return self.load(self.written[n], ix.flatten(indices, n.shape), mask)
         if n.op == "const":
             return Val(const(scalar.register(n.dtype), decode(n.dtype, n.arg)), -1)
         if n.op == "scalar":

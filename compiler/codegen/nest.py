@@ -38,6 +38,7 @@ from flambeau.compiler.ops import ELEMENTWISE, OPS
 from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.target import Target
 
+LEFT = 8  # machine operations above which a value is left in memory for a later phase
 LIGHT = 8.0  # cost of an element's work below which sums wait for their own last addition
 CHUNK_NS = 25_000.0  # work that makes a chunk worth a thread's attention
 SERIAL_NS = 40_000.0  # below this a kernel runs in its caller
@@ -66,6 +67,7 @@ class Nest:
 class Phase:
     reductions: list[Node] = field(default_factory=list)
     stores: list[Store] = field(default_factory=list)  # of full-space values
+    left: list[Store] = field(default_factory=list)  # of values that later phases read there
     after: list[Store] = field(default_factory=list)  # of values over the kept axes
 
 
@@ -285,6 +287,8 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     nest = Nest([final[id(g)] for g in kept], [final[id(g)] for g in reduced], space, narrow, shape)
     nest.vec = final[id(best)] if best is not None else None
     nest.phases = _phases(k, nest)
+    if target.kind == "cpu" and k.kind == "rows":
+        _leave(k, layout, nest)
     cost, itemsize = _cost(k, layout)
     if nest.vec is not None:
         nest.lanes = vectors.count(nest.vec.extent, nest.vec in nest.inner, cost, itemsize, target,
@@ -380,6 +384,55 @@ def _phases(k: Kernel, nest: Nest) -> list[Phase]:
         else:
             phases.setdefault(max(0, level - 1), Phase()).after.append(s)
     return [phases[i] for i in sorted(phases)]
+
+
+def _leave(k: Kernel, layout: Layout, nest: Nest) -> None:
+    """What one phase works out and a later one needs again waits where the later phase's result
+    will be: the exponentials of a softmax are computed once, in the row that they end in."""
+    placed = list(layout.slots.values())
+    moved = _moved(k, layout)
+    for i, phase in enumerate(nest.phases):
+        for s in phase.stores:
+            if s.region is not None or s.home is not s.value or placed.count(
+                    layout.slots[s.home]) > 1:
+                continue  # the home's old value may be read until the end
+            later = _inlined(k, layout, [s.value])
+            for before in nest.phases[:i]:
+                ready = _inlined(k, layout, [n.src[0] for n in before.reductions])
+                found = [n for n in later if n in ready and n not in moved
+                         and n.shape == s.home.shape and OPS[n.op].cost > LEFT
+                         and n.dtype is s.home.dtype is n.dtype.compute]
+                if found and not before.left:
+                    before.left.append(Store(found[0], s.home))
+                    break
+
+
+def _moved(k: Kernel, layout: Layout) -> set[Node]:
+    """What is read at other places than its own, behind views."""
+    views = [n for n in k.inlined if n.op not in ELEMENTWISE and n not in k.anchors]
+    stack = [s for n in views for s in n.src]
+    found: set[Node] = set()
+    while stack:
+        n = stack.pop()
+        if n not in found and n not in k.anchors and not (
+                n in layout.slots and n not in k.computed):
+            found.add(n)
+            stack.extend(n.src)
+    return found
+
+
+def _inlined(k: Kernel, layout: Layout, roots: list[Node]) -> dict[Node, None]:
+    """What is computed on the way to roots at the same place, without their reductions."""
+    found: dict[Node, None] = {}
+    stack = list(roots)
+    while stack:
+        n = stack.pop()
+        if n in found or (n in layout.slots and n not in k.computed):
+            continue
+        if n.op in ELEMENTWISE:
+            found[n] = None
+            stack.extend(n.src)
+    return found
 
 
 def _walking(k: Kernel, layout: Layout, nest: Nest, phase: Phase) -> float:
@@ -663,7 +716,9 @@ class Writer:
             for row, results in zip(self.together, known):
                 self.low.known.update(results)
                 self.after(b, phase.after, row)
+            self.low.written |= {s.value: s.home for s in phase.left}
         self.low.known.clear()
+        self.low.written.clear()
 
     def after(self, b: Block, stores: list[Store], row: Row) -> None:
         """Stores of values over the kept axes."""
@@ -787,7 +842,7 @@ class Writer:
         out: list[Value] = []
         each = len(phase.reductions)
         for i, row in enumerate(self.together):
-            self.stores(b, phase.stores, row)
+            self.stores(b, [*phase.left, *phase.stores], row)
             of_row = accumulators[i * each:(i + 1) * each]
             values = [self.low.value(a.node.src[0], row.space) for a in of_row]
             place = self.low.heads[-1]

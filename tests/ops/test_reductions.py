@@ -94,6 +94,43 @@ def test_arg_extremes(name):
                       getattr(np, name)(a, axis, keepdims=True), "int64")
 
 
+@pytest.mark.parametrize("length", [5, 16, 150])
+def test_arg_extremes_at_the_edges(length):
+    rng = np.random.default_rng(length)
+    worst = {"argmax": -np.inf, "argmin": np.inf}
+    for name in ("argmax", "argmin"):
+        rows = rng.integers(-2, 3, (8, length)).astype(np.float32)  # many ties
+        rows[1] = worst[name]  # nothing better than the start: the first
+        rows[2] = -worst[name]
+        rows[3, [length - 1, length // 2]] = np.nan  # the first NaN wins, whatever comes later
+        rows[4, 0] = rows[4, -1] = np.nan
+        rows[5] = np.nan
+        rows[6, :-1] = worst[name]
+        lowest = np.full((2, length), {"argmax": -128, "argmin": 127}[name], np.int8)
+        lowest[1, -1] = 0
+        none = np.zeros((2, length), bool)
+        for a in (rows, rows.astype(np.float64), rows.T.copy().T, lowest, none):
+            for axis in (0, 1):
+                check(getattr(fb, name)(fb.tensor(a), axis), getattr(np, name)(a, axis), "int64")
+
+
+def test_rows_that_keep_what_they_compute():
+    """Exponentials wait in the result's memory, unless something else is read there."""
+    a = array("float32", (6, 70))
+    e = np.exp(a.astype(np.float64))
+    t = fb.tensor(a)
+    check(fb.softmax(t, 1), sp.softmax(a.astype(np.float64), 1), tolerance=1e-5)
+    share, want = t.exp() / t.exp().sum(1, True), e / e.sum(1, keepdims=True)
+    check(share + t.exp().flip(1), want + e[:, ::-1], tolerance=1e-5)
+    check(share - t, want - a, tolerance=1e-5)
+
+    @fb.compile
+    def step():
+        t.copy_(t.exp() / t.exp().sum(1, True) + t)  # t's own memory is read to the end
+    step()
+    check(t, want + a, tolerance=1e-5)
+
+
 def test_max_pairs():
     a = array("float32", (3, 4))
     t = fb.tensor(a)

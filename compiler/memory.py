@@ -39,6 +39,11 @@ class Arena:
         self.bytes += want
         return offset
 
+    def keep(self, nbytes: int) -> int:
+        """Offset of a block that nothing shares, before or after."""
+        self.bytes += padded(nbytes)
+        return self.bytes - padded(nbytes)
+
     def give(self, offset: int, nbytes: int) -> None:
         """Frees a block, joining its neighbours."""
         self.free.append((offset, padded(nbytes)))

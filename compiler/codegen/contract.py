@@ -59,6 +59,11 @@ class Plan:
         return self.cycles < schedule.SMALL
 
     @property
+    def packs_once(self) -> bool:
+        """Does it pack an operand that it holds? Its scratch memory must then last."""
+        return self.tiling is not None and any(x.once for x in tiled.phases(self.tiling))
+
+    @property
     def stages(self) -> int:
         if self.strategy == "empty":
             return 0
@@ -108,6 +113,7 @@ class _Part:
     name: str
     items: int
     emit: tiled.Emit
+    once: bool = False
 
 
 def generate(p: Plan, module: Module, prefix: str, make_operands: MakeOperands,
@@ -115,12 +121,13 @@ def generate(p: Plan, module: Module, prefix: str, make_operands: MakeOperands,
     """Writes the plan's functions into `module`; their symbols start with `prefix`."""
     if p.strategy == "empty":
         return []
-    parts = [_Part(x.name, x.items, x.emit) for x in tiled.phases(p.tiling)] if p.tiling \
+    parts = [_Part(x.name, x.items, x.emit, x.once) for x in tiled.phases(p.tiling)] if p.tiling \
         else [_simple(p)]
     write = _Writer(p, module, make_operands, store)
-    if p.serial:
-        return [write.function(prefix, parts, None)]
-    return [write.function(f"{prefix}_{x.name}", [x], write.grain(x)) for x in parts]
+    if not p.serial:
+        return [write.function(f"{prefix}_{x.name}", [x], write.grain(x)) for x in parts]
+    first = [write.function(f"{prefix}_{x.name}", [x], None) for x in parts if x.once]
+    return [*first, write.function(prefix, [x for x in parts if not x.once], None)]
 
 
 def _simple(p: Plan) -> _Part:
@@ -166,4 +173,5 @@ class _Writer:
             loops.loop(f.entry, low, high, 1, item)
         f.ret(f.entry)
         f.finish()
-        return Stage(symbol, -(-parts[0].items // grain) if grain else 1)
+        chunks = -(-parts[0].items // grain) if grain else 1
+        return Stage(symbol, chunks, all(x.once for x in parts))

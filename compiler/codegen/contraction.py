@@ -34,6 +34,7 @@ class Contraction:
     m axes have no stride in B, n axes none in A; batch and k axes may have both, either or neither.
     acc: float, double, i32 or i64. a_scalar, b_scalar: what is stored. a_cost, b_cost: machine
     operations an element that the loader adds (an elementwise prologue); they speak for packing.
+    held: operands (0: A, 1: B) that stay the same over many runs, which share their packing.
     """
 
     batch: tuple[Axis, ...]
@@ -45,6 +46,7 @@ class Contraction:
     b_scalar: str = ""
     a_cost: int = 0
     b_cost: int = 0
+    held: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if any(x.b for x in self.m) or any(x.a for x in self.n):
@@ -138,3 +140,4 @@ class Stage:
 
     symbol: str
     chunks: int
+    once: bool = False  # packs what the contraction holds: enough before the first of many runs

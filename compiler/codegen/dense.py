@@ -6,6 +6,7 @@ translates between it and the graph.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cached_property
 
 from flambeau.compiler.codegen import access, contract, scalar
@@ -43,7 +44,9 @@ def _memory_view(n: Node, stored: set[Node]) -> tuple[Node, ix.Index, tuple[ix.V
 class Dense:
     """One contraction kernel: the plan, and how to write it."""
 
-    def __init__(self, k: Kernel, layout: Layout, target: Target) -> None:
+    def __init__(self, k: Kernel, layout: Layout, target: Target,
+                 held: Container[Node] = ()) -> None:
+        """held: values that stay the same over many runs."""
         self.k, self.layout, self.target = k, layout, target
         self.node = k.anchors[0]
         stored = set(layout.slots)
@@ -51,6 +54,7 @@ class Dense:
         if self.node.op == "conv":
             left, right = right, left  # weights are the row operand, the image the column operand
         self.a, self.b = Strided(left, stored), Strided(right, stored)
+        self.held = tuple(i for i, s in enumerate((self.a, self.b)) if s.node in held)
         self.axes = self._dot() if self.node.op == "dot" else self._conv()
 
     @cached_property
@@ -90,7 +94,7 @@ class Dense:
                      ) -> contract.Contraction:
         acc = self.acc = _accumulator(self.node.dtype)
         a, b = (scalar.memory(s.node.dtype).scalar for s in (self.a, self.b))
-        return contract.Contraction(batch, m, n, k, acc, a, b)
+        return contract.Contraction(batch, m, n, k, acc, a, b, held=self.held)
 
     def generate(self, module: Module, symbol: str, scratch: int | None
                  ) -> list[contract.Stage]:

@@ -20,12 +20,17 @@ class Placer:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.rolled: dict[Kernel, Any] = {}
+        self.held: set[Node] = set()  # what stays the same over the steps of the loop around
         self.slots: list[tuple[str, int]] = [("scalars", 0)]
         self.arena = memory.Arena()
 
     def scratch_of(self, k: Kernel) -> int:
         """Bytes of working memory a kernel wants besides its results."""
         raise NotImplementedError
+
+    def lasts(self, k: Kernel) -> bool:
+        """Does k's working memory serve all steps of the loop around?"""
+        return False
 
     def slot(self, where: str, place: int) -> int:
         self.slots.append((where, place))
@@ -52,7 +57,9 @@ class Placer:
                 if n not in slots:
                     slots[n] = self._home(k, n, life, i, homes, stored, arena, handed_on)
             need = self.scratch_of(k)
-            if need:
+            if need and self.lasts(k):
+                scratch[k] = self.slot("arena", arena.keep(need))
+            elif need:
                 offset = arena.take(need)
                 scratch[k] = self.slot("arena", offset)
                 arena.give(offset, need)
@@ -109,6 +116,7 @@ class Rolled:
             homes[x] = self.outer.slots[src]
         given = dict(homes)
         writer.layout = self.layout
+        around, writer.held = writer.held, set(loop.inputs[loop.carries + loop.sequences:])
         self.conditions: list[Kernel] = []
         self.scratch: dict[Kernel, int] = {}
         if loop.condition is not None:
@@ -122,7 +130,7 @@ class Rolled:
             raise TypeError("loop: expected native operations in the body of a scan or while_loop, "
                             "got a host routine (sort or linear algebra)")
         self.scratch |= writer.place(self.kernels, homes, arena)
-        writer.layout = self.outer
+        writer.layout, writer.held = self.outer, around
         inner = {i for r in writer.rolled.values() for i in r.own}  # theirs move with their blocks
         self.own = [i for i in range(first, len(writer.slots))
                     if writer.slots[i][0] == "arena" and i not in inner]

@@ -51,6 +51,7 @@ class Assembler(Placer):
         super().__init__(layout)
         self.module, self.target, self.timed = module, target, timed
         self.result = Assembled(slots=self.slots)
+        self.prepared: dict[Kernel, tuple[str, list[tuple[str, int]]]] = {}
         self.dense: dict[Kernel, Dense | SparseConv] = {}
         self.names: dict[str, int] = {}
         self.block: Block
@@ -59,13 +60,27 @@ class Assembler(Placer):
 
     def scratch_of(self, k: Kernel) -> int:
         if k.kind == "contract" and not idle(k):
-            kind = SparseConv if k.anchors[0].op == "sparse_conv" else Dense
-            self.dense[k] = kind(k, self.layout, self.target)
+            sparse = k.anchors[0].op == "sparse_conv"
+            self.dense[k] = SparseConv(k, self.layout, self.target) if sparse \
+                else Dense(k, self.layout, self.target, self.held)
             return self.dense[k].plan.scratch_bytes
         if k.kind == "loop":
             self.rolled[k] = RolledLoop(self, k)
             return self.rolled[k].bytes
         return 0
+
+    def lasts(self, k: Kernel) -> bool:
+        dense = self.dense.get(k)
+        return isinstance(dense, Dense) and dense.plan.packs_once
+
+    def prepare(self, k: Kernel, scratch: int | None) -> None:
+        """Packs what kernel k, of a loop's body, holds over the steps; the rest waits."""
+        symbol = self.symbol(k)
+        stages = self.dense[k].generate(self.module, symbol, scratch)
+        for s in stages:
+            if s.once:
+                self.launch(s.symbol, s.chunks)
+        self.prepared[k] = symbol, [(s.symbol, s.chunks) for s in stages if not s.once]
 
     # -- entries ---------------------------------------------------------------------------------
     def open(self) -> None:
@@ -170,8 +185,10 @@ class Assembler(Placer):
             return
         if idle(k):
             return
-        symbol = self.symbol(k)
-        if blas.serves(k, self.layout):
+        symbol, stages = self.prepared.get(k) or (self.symbol(k), [])
+        if stages:
+            pass  # a loop has packed what these hold
+        elif blas.serves(k, self.layout):
             stages = [blas.generate(self.module, self.target, self.layout, k, symbol)]
         elif k.kind == "contract":
             stages = [(s.symbol, s.chunks) for s in
@@ -262,6 +279,9 @@ class RolledLoop(Rolled):
                 writer.copy_bytes(into, writer.get(self.outer.slots[src]), c.nbytes)
         rows = self._rows()
         writer.layout = self.layout
+        for k in self.kernels:
+            if writer.lasts(k):
+                writer.prepare(k, self.scratch.get(k))
         last = self._steps(sides, rows)
         writer.layout = self.outer
         for i, side in enumerate(last):

@@ -252,7 +252,7 @@ def outer_cycles(t: Tiling, target: Target, r: Group, v: Group) -> float:
     total += batches * k * pairs * direct_penalty(t, target, r, v)
     total += variant_cycles(rows, columns)
     for side, g, copies in zip((t.rows, t.columns), (r, v), t.panel_batches):
-        if side.packing:
+        if side.packing and side.operand not in t.contraction.held:
             total += copies * pack_cycles(side.packing, g, target)
     return total
 

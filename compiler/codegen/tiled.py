@@ -142,7 +142,7 @@ class Phase:
     name: str
     items: int
     emit: Callable[[Block, Scene], Callable[[Block, Value], None]]
-    cycles: float = 0.0
+    once: bool = False  # packs a held operand
 
 
 def phases(t: Tiling) -> list[Phase]:
@@ -151,7 +151,8 @@ def phases(t: Tiling) -> list[Phase]:
     for name, side, place, batches in zip(("rows", "columns"), (t.rows, t.columns), t.scratch,
                                           t.panel_batches):
         if side.packing:
-            out.append(Phase(f"pack_{name}", side.grid.tiles * batches, _packer(t, side, place)))
+            out.append(Phase(f"pack_{name}", side.grid.tiles * batches, _packer(t, side, place),
+                             side.operand in t.contraction.held))
     out.append(Phase("tiles", t.blocks * t.splits, _worker(t)))
     if t.splits > 1:
         out.append(Phase("add", t.blocks, _adder(t)))

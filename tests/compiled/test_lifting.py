@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from flambeau.compiler import lift, loop, pipeline
 from flambeau.compiler import node as nd
+from flambeau.compiler.codegen import contract
 from flambeau.compiler.node import Node
+from flambeau.runtime import jit
 from flambeau.tensor import read
 
 Step = Callable[..., Any]
@@ -150,3 +152,39 @@ def test_broadcasts_are_handed_in_small() -> None:
     made = loop.close(3, [c], [leaf(4, 5)], [],
                       [nd.elementwise("add", c, nd.expand(b, (4, 5)))], [])
     assert made[0].src[0].src[1] is b
+
+
+@pytest.mark.parametrize("batch, size", [(16, 128), (160, 256)])  # one chunk, and many
+def test_a_weight_is_packed_once(batch: int, size: int) -> None:
+    rng = np.random.default_rng(3)
+    w, v, h = (rng.standard_normal(s) * 0.1 for s in ((size, size), (size, 48), (batch, size)))
+    given = [fb.tensor(a, dtype=fb.float32) for a in (w, v, h)]
+
+    def inner(h: Any, w: Any, v: Any) -> Any:  # the inner loop's weight changes with the outer
+        def step(c: Any, _: Any) -> Any:
+            return (c @ w).tanh(), None
+        last, _ = fb.scan(step, h, length=3)
+        return last, (last @ v).sum(0)
+
+    @fb.compile
+    def run(w: Any, v: Any, h: Any) -> Any:
+        return fb.scan(lambda c, k: inner(c, w * (k + 1), v), h, fb.arange(2).float())
+    for _ in range(2):
+        last, ys = run(*given)
+        c, want = h, []
+        for k in range(2):
+            for _ in range(3):
+                c = np.tanh(c @ (w * (k + 1)))
+            want.append((c @ v).sum(0))
+        np.testing.assert_allclose(last.numpy(), c, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(ys.numpy(), want, rtol=1e-4, atol=1e-3)
+    held = contract.plan(_product(batch, size, (1,)), jit.host_target())
+    assert held.cycles <= contract.plan(_product(batch, size, ()), jit.host_target()).cycles
+    if held.packs_once:
+        assert held.tiling and held.tiling.columns.packing
+
+
+def _product(m: int, n: int, held: tuple[int, ...]) -> contract.Contraction:
+    axis = contract.Axis
+    return contract.Contraction((axis(1, 0, 0),), (axis(m, n, None),), (axis(n, None, 1),),
+                                (axis(n, 1, n),), "float", "float", "float", held=held)

@@ -63,6 +63,14 @@ class DType:
         return _NUMPY[self.rank]
 
     @property
+    def dtype(self) -> np.dtype:
+        """The NumPy dtype of the same values, which np.dtype(flambeau.float32) finds here. Raises
+        AttributeError for bfloat16."""
+        if self.name == "bfloat16":
+            raise AttributeError("dtype: expected a dtype of NumPy's, got bfloat16")
+        return self.numpy
+
+    @property
     def compute(self) -> DType:
         """The dtype in which kernels calculate: float32 for the 16-bit floats, else itself."""
         return float32 if self.kind == "f" and self.itemsize == 2 else self

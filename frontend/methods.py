@@ -145,6 +145,17 @@ def _matmul(self: Tensor, other: Any) -> Any:
         NotImplemented)
 
 
+def _imatmul(self: Tensor, other: Any) -> Any:
+    """`x @= y`, where the product has x's shape and dtype."""
+    made = _matmul(self, other)
+    if made is NotImplemented:
+        return made
+    if made.shape != self.shape or made.dtype is not self.dtype:
+        raise ValueError(f"matmul: expected a product {self.dtype.name}{self.shape} for @=, got "
+                         f"{made.dtype.name}{made.shape}")
+    return conversion.copy_(self, made)
+
+
 def _rmatmul(self: Tensor, other: Any) -> Any:
     return products.matmul(other, self) if isinstance(other, recording._ACCEPTED) else (
         NotImplemented)
@@ -186,7 +197,8 @@ def install() -> None:
         "__getitem__": indexing.getitem, "__setitem__": indexing.setitem, "__repr__": printing.text,
         "__format__": printing.tensor_format, "_repr_html_": printing.html,
         "where": _where, "graph": _graph,
-        "__matmul__": _matmul, "__rmatmul__": _rmatmul, "type": conversion.type_,
+        "__matmul__": _matmul, "__rmatmul__": _rmatmul, "__imatmul__": _imatmul,
+        "type": conversion.type_,
         "__cuda_array_interface__": property(_cuda_array_interface),
         "T": property(movement.transpose), "mT": property(movement.matrix_transpose),
         "__new__": staticmethod(_construct), "new_zeros": _new("zeros"), "new_ones": _new("ones"),

@@ -16,11 +16,13 @@ from .tensor import Tensor, check_axis, derive
 @accepts_dim
 def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
     """x[i + 1] - x[i] along axis, n times (bools: are they different?); values may be put before
-    and behind first. NumPy diff. Raises ValueError for a negative n."""
+    and behind first (not where n is 0). NumPy diff. Raises ValueError for a negative n."""
     t = as_tensor("diff", x)
     axis = check_axis("diff", axis, t.ndim)
     if n < 0:
         raise ValueError(f"diff: expected n of 0 or more, got {n}")
+    if n == 0:
+        return t
     ends = [None if end is None else _end(t, end, axis) for end in (prepend, append)]
     parts = [p for p in (ends[0], t, ends[1]) if p is not None]
     t = concatenate(parts, axis) if len(parts) > 1 else t

@@ -141,3 +141,10 @@ def test_bitcast():
     check(fb.tensor([True, False]).bitcast(fb.uint8), [1, 0], "uint8")
     with pytest.raises(ValueError, match="bitcast: expected a dtype of 4 bytes, got float64"):
         t.view(fb.float64)
+
+
+def test_numpy_takes_our_dtypes():
+    for ours in (fb.bool_, fb.int16, fb.float32, fb.complex128):
+        assert np.dtype(ours) == ours.numpy and np.zeros(2, ours).dtype == ours.numpy
+    with pytest.raises(AttributeError, match="dtype: expected a dtype of NumPy's, got bfloat16"):
+        fb.bfloat16.dtype  # noqa: B018

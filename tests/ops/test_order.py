@@ -182,6 +182,7 @@ def test_along_an_axis() -> None:
     check(fb.diff(t, axis=0, prepend=0.0, append=t[:1]),
           np.diff(x, axis=0, prepend=0, append=x[:1]))
     assert fb.diff(fb.tensor([True, False, False])).tolist() == [True, False]
+    assert fb.diff(t[0], 0, prepend=t[0]).tolist() == x[0].tolist()  # as NumPy: nothing before
     check(fb.ediff1d(t, [9.0], [7.0, 8]), np.ediff1d(x, [9.0], [7.0, 8]))
     at = np.sort(RNG.random(5))
     check(fb.trapezoid(t, at), np.trapezoid(x, at))

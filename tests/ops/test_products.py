@@ -27,6 +27,16 @@ def test_matmul(left, right):
     check(fb.matmul(fb.tensor(a).float(), fb.tensor(b)), expected, "float64", tolerance=1e-5)
 
 
+def test_matmul_in_place():
+    a = fb.eye(2) * 2
+    same = a
+    a @= fb.ones(2, 2)
+    assert a is same and a.tolist() == [[2, 2], [2, 2]]
+    with pytest.raises(ValueError, match=r"matmul: expected a product float32\(2, 2\) for @=, got "
+                                         r"float32\(2, 3\)"):
+        a @= fb.ones(2, 3)
+
+
 def test_matmul_of_views():
     a, b = array("float64", (5, 7), 1), array("float64", (5, 6), 2)
     t, u = fb.tensor(a), fb.tensor(b)

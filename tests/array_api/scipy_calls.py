@@ -37,7 +37,8 @@ signal.*(4, xp=xp): besselap buttap
 signal.windows.*(9, xp=xp): boxcar triang parzen bohman blackman nuttall flattop
 signal.windows.*(9, xp=xp): bartlett hann tukey barthann hamming cosine exponential lanczos
 signal.windows.*(9, xp=xp): taylor blackmanharris
-signal.*(c, d): freqs freqz sos2x lp2lp lp2hp lp2bp lp2bs bilinear normalize tf2sos tf2zpk lfilter_zi
+signal.*(c, d): freqs freqz sos2x lp2lp lp2hp lp2bp lp2bs bilinear normalize tf2sos tf2zpk
+signal.*(c, d): lfilter_zi
 signal.*(r, r / 2, 1.5): freqs_zpk freqz_zpk lp2lp_zpk lp2hp_zpk zpk2sos zpk2tf
 signal.*(r, r / 2, 1.5, 2.0): lp2bp_zpk lp2bs_zpk
 signal.*(sos): sos2tf sos2zpk freqz_sos sosfreqz sosfilt_zi
@@ -241,7 +242,8 @@ _SINGLE = {
     "optimize.elementwise.bracket_minimum":
         "optimize.elementwise.bracket_minimum(lambda v: (v - 2) ** 2, u).bracket",
     "constants.convert_temperature": "constants.convert_temperature(p, 'C', 'K')",
-    "constants.lambda2nu": "constants.lambda2nu(p)", "constants.nu2lambda": "constants.nu2lambda(p)",
+    "constants.lambda2nu": "constants.lambda2nu(p)",
+    "constants.nu2lambda": "constants.nu2lambda(p)",
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flambeau.compiler.codegen import loops, schedule, simple, tiled
+from flambeau.compiler.codegen import loops, schedule, simple, tiled, unsized
 from flambeau.compiler.codegen.contraction import (
     Axis,
     Contraction,
@@ -24,6 +24,7 @@ from flambeau.compiler.codegen.contraction import (
 )
 from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Value
 from flambeau.compiler.codegen.tiled import Scene, Tiling
+from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.target import Target
 
 __all__ = ["Axis", "Contraction", "MakeOperands", "Memory", "Operand", "Plan", "Stage", "Store",
@@ -44,6 +45,7 @@ class Plan:
     strategy: str
     cycles: float
     tiling: Tiling | None = None
+    unsized: bool = False  # is there a size in it that is not known?
 
     @property
     def flops(self) -> int:
@@ -56,7 +58,7 @@ class Plan:
     @property
     def serial(self) -> bool:
         """Whether the work is too small to share: then it is one stage with one chunk."""
-        return self.cycles < schedule.SMALL
+        return self.cycles < schedule.SMALL and not self.unsized
 
     @property
     def packs_once(self) -> bool:
@@ -103,6 +105,10 @@ def plan(contraction: Contraction, target: Target) -> Plan:
         return Plan(contraction, target, "empty", 0.0)
     if size(contraction.k) == 0:
         return Plan(contraction, target, "simple", size(contraction.m) * size(contraction.n))
+    if unsized.unsized(contraction):
+        best = unsized.candidate(contraction, target)
+        kind = best.tiling.kind if best.tiling else "simple"
+        return Plan(contraction, target, kind, best.cycles, best.tiling, True)
     return candidates(contraction, target)[0]
 
 
@@ -155,6 +161,8 @@ class _Writer:
         """Items of a chunk of about 30 us; 1 where an item takes longer."""
         share = {"tiles": 1.0, "rows": 1.0}.get(part.name, 0.1)
         cycles = max(1.0, self.plan.cycles * share)
+        if unknown(part.items):
+            return max(1, int(hint(part.items) * schedule.CHUNK / cycles))
         return min(part.items, max(1, int(part.items * schedule.CHUNK / cycles)))
 
     def function(self, symbol: str, parts: list[_Part], grain: int | None) -> Stage:

@@ -17,9 +17,7 @@ from flambeau.compiler.codegen.nest import home_index
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
-from flambeau.compiler.size import unknown
 from flambeau.compiler.target import Target
-from flambeau.compiler.terms import NotGeneral
 
 
 class Strided:
@@ -60,9 +58,6 @@ class Dense:
     @cached_property
     def plan(self) -> contract.Plan:
         """How a CPU runs it."""
-        c = self.axes
-        if any(unknown(v) for x in (*c.batch, *c.m, *c.n, *c.k) for v in (x.extent, x.a, x.b)):
-            raise NotGeneral("a product's axis")
         return contract.plan(self.axes, self.target)
 
     def _dot(self) -> contract.Contraction:

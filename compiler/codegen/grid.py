@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from flambeau.compiler.codegen import loops
 from flambeau.compiler.codegen.emit import Block, Value
+from flambeau.compiler.size import unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ class Grid:
     padded: bool = False
 
     @property
+    def open(self) -> bool:
+        """Is it unknown how many cells the split axis has? Then the last tile is as large as the
+        others, and what reads and stores it stops at the end."""
+        return unknown(self.extents[self.split])
+
+    @property
     def trail(self) -> int:
         return math.prod(self.extents[self.split + 1:])
 
@@ -95,28 +102,47 @@ class Grid:
     @property
     def ragged(self) -> bool:
         """Whether the last vector of each line is partly filled."""
-        return self.last % self.width != 0
+        return self.width > 1 and (unknown(self.last) or self.last % self.width != 0)
 
     @property
     def has_edge(self) -> bool:
         """Whether the last tile along the split axis needs code of its own."""
+        if self.open:
+            return not self.padded
         ragged = self.ragged and not self.flat and self.split == len(self.extents) - 1
         return self.edge_cells != self.cells or (ragged and self.per_line > 1)
 
     def offsets(self, edge: bool) -> list[int]:
         """Operand offset of each cell from the tile's first."""
-        steps = self.edge_cells // self.trail if edge else self.step
+        steps = self.edge_cells // self.trail if edge and not self.open else self.step
         box = (steps, *self.extents[self.split + 1:])
         out = [0]
         for extent, stride in zip(box, self.strides[self.split:]):
             out = [o + i * stride for o in out for i in range(extent)]
         return out
 
+    def last_offsets(self, block: Block) -> list[int | Value]:
+        """`offsets` of an open grid's last tile: cells beyond the end lie where the last does."""
+        left = loops.index(self.extents[self.split] - (self.per_line - 1) * self.step - 1)
+        found: list[int | Value] = []
+        for cell, offset in enumerate(self.offsets(False)):
+            step = cell // self.trail
+            along = loops.mul(block, loops.least(block, left, step), self.strides[self.split])
+            inside = offset - step * self.strides[self.split]
+            found.append(loops.add(block, along, inside) if step else offset)
+        return found
+
+    def last_masks(self, block: Block) -> list[Value | None]:
+        """`masks` of an open grid's last tile."""
+        begin = (self.per_line - 1) * self.step * self.width
+        return [loops.lanes_on(block, self.last - begin - i * self.width, self.width)
+                for i in range(self.cells)]
+
     def masks(self, edge: bool) -> list[Value | None]:
         """For each cell of a vector side, the lanes that exist."""
         count = self.edge_cells if edge else self.cells
         out: list[Value | None] = [None] * count
-        if not self.ragged or self.flat:
+        if self.flat or self.open or not self.ragged:
             return out
         tail = loops.first_lanes(self.last % self.width, self.width)
         if self.split < len(self.extents) - 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flambeau.compiler.codegen.emit import I64, Block, Value, const, make_type
+from flambeau.compiler.size import unknown
 
 Body = Callable[[Block, Value], None]
 Folding = Callable[[Block, Value, list[Value]], list[Value]]
@@ -28,7 +29,7 @@ def known(a: Value) -> int | None:
 
 
 def add(block: Block, a: Value, b: Value | int) -> Value:
-    b = index(b) if isinstance(b, int) else b
+    b = b if isinstance(b, Value) else index(b)
     x, y = known(a), known(b)
     if x is not None and y is not None:
         return index(x + y)
@@ -38,7 +39,7 @@ def add(block: Block, a: Value, b: Value | int) -> Value:
 
 
 def sub(block: Block, a: Value, b: Value | int) -> Value:
-    b = index(b) if isinstance(b, int) else b
+    b = b if isinstance(b, Value) else index(b)
     x, y = known(a), known(b)
     if x is not None and y is not None:
         return index(x - y)
@@ -49,6 +50,8 @@ def mul(block: Block, a: Value, n: int) -> Value:
     x = known(a)
     if x is not None:
         return index(x * n)
+    if unknown(n):  # asking what it is would make a law
+        return block.op("mul nsw", a, index(n))
     if n == 0:
         return ZERO
     return a if n == 1 else block.op("mul nsw", a, index(n))
@@ -59,7 +62,7 @@ def divide(block: Block, a: Value, n: int) -> Value:
     x = known(a)
     if x is not None:
         return index(x // n)
-    return a if n == 1 else block.op("udiv", a, index(n))
+    return a if not unknown(n) and n == 1 else block.op("udiv", a, index(n))
 
 
 def modulo(block: Block, a: Value, n: int) -> Value:
@@ -67,7 +70,7 @@ def modulo(block: Block, a: Value, n: int) -> Value:
     x = known(a)
     if x is not None:
         return index(x % n)
-    return ZERO if n == 1 else block.op("urem", a, index(n))
+    return ZERO if not unknown(n) and n == 1 else block.op("urem", a, index(n))
 
 
 def least(block: Block, a: Value, b: Value | int) -> Value:
@@ -80,7 +83,7 @@ def most(block: Block, a: Value, b: Value | int) -> Value:
 
 def _choose(block: Block, word: str, fold: Callable[[int, int], int], a: Value,
             b: Value | int) -> Value:
-    b = index(b) if isinstance(b, int) else b
+    b = b if isinstance(b, Value) else index(b)
     x, y = known(a), known(b)
     if x is not None and y is not None:
         return index(fold(x, y))
@@ -121,6 +124,14 @@ def ramp_mask(block: Block, count: Value, lanes: int) -> Value:
     return block.cmp("ult", block.iota("i64", lanes), bound)
 
 
+def lanes_on(block: Block, count: int, lanes: int) -> Value | None:
+    """The mask of the first `count` lanes, which may be none or more than there are; None when it
+    is known that all are on."""
+    if unknown(count):
+        return ramp_mask(block, most(block, index(count), 0), lanes)
+    return first_lanes(count, lanes)
+
+
 def first_lanes(count: int, lanes: int) -> Value | None:
     """The constant mask of the first `count` lanes; None when that is all of them."""
     if count >= lanes:
@@ -143,8 +154,8 @@ def fold(block: Block, start: Value | int, stop: Value | int, step: int, carried
 
     One round known while compiling is emitted without a loop, none as nothing.
     """
-    start = index(start) if isinstance(start, int) else start
-    stop = index(stop) if isinstance(stop, int) else stop
+    start = start if isinstance(start, Value) else index(start)
+    stop = stop if isinstance(stop, Value) else index(stop)
     low, high = known(start), known(stop)
     fixed = low is not None and high is not None
     if low is not None and high is not None and low + step >= high:

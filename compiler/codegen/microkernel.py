@@ -34,7 +34,7 @@ class Side:
 
     operand: Operand
     base: Value
-    offsets: Sequence[int]
+    offsets: Sequence[int | Value]
     masks: Sequence[Value | None]
 
 
@@ -88,7 +88,7 @@ def _unrolled(block: Block, stop: int | Value, sums: list[Value], body: loops.Fo
         for t in range(times):
             old = body(inner, loops.add(inner, i, t), old)
         return old
-    end = loops.index(stop) if isinstance(stop, int) else stop
+    end = stop if isinstance(stop, Value) else loops.index(stop)
     whole = loops.sub(block, end, loops.modulo(block, end, times))
     sums = loops.fold(block, 0, whole, times, sums, several)
     return loops.fold(block, whole, end, 1, sums, body)
@@ -130,7 +130,7 @@ def inner(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], extent
                  count)
 
 
-def _masked(block: Block, side: Side, at: Value, offset: int, type: Type,
+def _masked(block: Block, side: Side, at: Value, offset: int | Value, type: Type,
             mask: Value | None) -> Value:
     """A vector along k; lanes beyond the end are zero, whatever the loader gives there."""
     value = side.operand.load(block, loops.add(block, at, offset), type.lanes, mask)

@@ -15,6 +15,7 @@ from flambeau.compiler.codegen import loops
 from flambeau.compiler.codegen.contraction import Operand
 from flambeau.compiler.codegen.emit import Block, Type, Value, const
 from flambeau.compiler.codegen.grid import Grid
+from flambeau.compiler.size import unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def emit_panel(block: Block, p: Packing, source: Operand, base: Value, tile: Val
 
     if not p.cells.has_edge:
         variant(block, False)
-    elif p.cells.tiles == 1:
+    elif not p.cells.open and p.cells.tiles == 1:
         variant(block, True)
     else:
         loops.branch(block, p.cells.is_edge(block, tile), lambda inner: variant(inner, True),
@@ -134,9 +135,9 @@ class _Panel:
         def body(inner: Block, i: Value) -> None:
             at = loops.add(inner, where, loops.mul(inner, i, stride))
             for cell in range(0, self.filled, lanes):
-                mask = loops.first_lanes(self.valid - cell, lanes)
+                mask = loops.lanes_on(inner, self.valid - cell, lanes)
                 value = self.source.load(inner, loops.add(inner, at, cell), lanes, mask) \
-                    if cell < self.valid else const(self.p.type, 0)
+                    if unknown(self.valid) or cell < self.valid else const(self.p.type, 0)
                 inner.store(value, self._address(inner, loops.add(inner, linear, i), cell),
                             self.p.type.bits // 8)
         loops.loop(block, 0, extent, 1, body)
@@ -178,7 +179,8 @@ class _Panel:
     def _clamped(self, block: Block, cell: Value, q: int) -> Value:
         which = loops.add(block, cell, q)
         return loops.least(block, which, self.valid - 1) \
-            if self.filled % self.p.side or self.filled > self.valid else which
+            if (self.filled % self.p.side or unknown(self.valid)
+                or self.filled > self.valid) else which
 
     def _square(self, block: Block, where: list[Value], first: Value, address: Value) -> None:
         """`side` cells by `side` steps of k from `first` on."""

@@ -332,6 +332,12 @@ Choice = tuple[Group, Grid, bool]  # the side, its tiles, whether it is packed
 def build(c: Contraction, target: Target, kind: str, rows: Choice, columns: Choice,
           extents: tuple[int, ...]) -> Tiling:
     """The whole tiling for chosen grids."""
+    return blocked(tiling(c, target, kind, rows, columns, extents), target)
+
+
+def tiling(c: Contraction, target: Target, kind: str, rows: Choice, columns: Choice,
+           extents: tuple[int, ...]) -> Tiling:
+    """The tiling with one tile an item and all of k in one block."""
     lanes = target.lanes(c.itemsize)
     k, *direct = merged(extents, *(g.k for g, _, packed in (rows, columns) if not packed))
 
@@ -343,10 +349,9 @@ def build(c: Contraction, target: Target, kind: str, rows: Choice, columns: Choi
         strides = tuple(packing.pitch * math.prod(k[i + 1:]) for i in range(len(k)))
         return SidePlan(g.operand, grid, strides, g.batch, packing)
 
-    t = Tiling(c, lanes, kind, kind == "outer" and columns[0].operand == 0, side(rows, False),
-               side(columns, True), k=k, k_block=k[0], splits=1, row_tiles=1, column_tiles=1,
-               masks=target.vector_bytes >= 32)
-    return blocked(t, target)
+    return Tiling(c, lanes, kind, kind == "outer" and columns[0].operand == 0, side(rows, False),
+                  side(columns, True), k=k, k_block=k[0], splits=1, row_tiles=1, column_tiles=1,
+                  masks=target.vector_bytes >= 32)
 
 
 def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: bool,
@@ -355,7 +360,8 @@ def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: 
     type = make_type(c.acc, lanes)
     k = tuple(zip(*merged(extents, g.k)))
     if not vectors:
-        return Packing(grid, k, -(-grid.cells // lanes) * lanes, type)
+        return Packing(replace(grid, padded=False), k, -(-grid.cells // lanes) * lanes, type,
+                       grid.padded)
     flat, strides = merged(g.extents or (1,), g.strides or (0,))
     pitch = grid.cells * lanes
     if len(flat) == 1:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flambeau.compiler.codegen import loops
 from flambeau.compiler.codegen.contraction import Axis, Contraction, Operand, Store
 from flambeau.compiler.codegen.emit import Block, Value, const
+from flambeau.compiler.size import unknown
 
 GROUP = 4  # vectors in flight along n
 
@@ -71,7 +72,11 @@ def _pieces(block: Block, kernel: Simple, piece: Piece) -> None:
         stop = at + (extent - at) // (count * lanes) * count * lanes
         several(at, stop, count, lanes)
         at = stop
-    if at < extent and kernel.masks:
+    if unknown(extent) and lanes > 1:
+        mask = loops.lanes_on(block, extent - at, lanes)
+        loops.branch(block, block.cmp("slt", loops.index(at), loops.index(extent)),
+                     lambda inner: piece(inner, loops.index(at), 1, lanes, mask))
+    elif at < extent and kernel.masks:
         piece(block, loops.index(at), 1, lanes, loops.first_lanes(extent - at, lanes))
     else:
         several(at, extent, 1, 1)

@@ -362,8 +362,8 @@ class _Item:
         row_at = loops.mul(block, loops.sub(block, row, self.place.rows[0]), t.rows.grid.cells)
 
         def tile(inner: Block, row_edge: bool, column_edge: bool) -> None:
-            rows = _side(t.rows, left, left_base, row_edge)
-            columns = _side(t.columns, right, base, column_edge)
+            rows = _side(inner, t.rows, left, left_base, row_edge)
+            columns = _side(inner, t.columns, right, base, column_edge)
             self._tile(inner, rows, columns, row_at, at, count)
 
         def by_column(inner: Block, row_edge: bool) -> None:
@@ -413,9 +413,13 @@ class _Item:
             block.store(block.load(line, source, t.itemsize), address, t.itemsize)
 
 
-def _side(side: SidePlan, operand: Operand, base: Value, edge: bool) -> Side:
+def _side(block: Block, side: SidePlan, operand: Operand, base: Value, edge: bool) -> Side:
     """The cells of a tile; a panel has them side by side."""
     count = side.grid.edge_cells if edge else side.grid.cells
+    if not side.packing and edge and side.grid.open:
+        if side.grid.width > 1:
+            return Side(operand, base, side.grid.offsets(False), side.grid.last_masks(block))
+        return Side(operand, base, side.grid.last_offsets(block), side.grid.masks(False))
     if not side.packing:
         return Side(operand, base, side.grid.offsets(edge), side.grid.masks(edge))
     offsets = [i * side.grid.width for i in range(count)]
@@ -426,7 +430,7 @@ def _either(block: Block, grid: Grid, tile: Value, body: Callable[[Block, bool],
     """body(edge) for what `tile` is."""
     if not grid.has_edge:
         body(block, False)
-    elif grid.per_line == 1:
+    elif not grid.open and grid.per_line == 1:
         body(block, True)
     else:
         loops.branch(block, grid.is_edge(block, tile), lambda inner: body(inner, True),

@@ -65,6 +65,10 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[[int], tuple[Any, ...]], int
     "all summed": (lambda x: (x * x).sum(), lambda n: (drawn(n),), 3),
     "mean": (lambda x: x.mean(), lambda n: (drawn(n),), 6),
     "long rows": (lambda x: x.softmax(-1), lambda n: (drawn(4, n),), 6),
+    "layer": (lambda x, w, b: (x @ w + b).tanh(),
+              lambda n: (drawn(n, 64), drawn(64, 48), drawn(48)), 14),
+    "product from the left": (lambda x, w: w @ x, lambda n: (drawn(64, n), drawn(48, 64)), 14),
+    "products in a batch": (lambda x, y: x @ y, lambda n: (drawn(n, 5, 7), drawn(n, 7, 9)), 14),
     "running": (lambda x: x.cumsum(0), lambda n: (drawn(n, 4),), 12),
 }
 
@@ -222,6 +226,24 @@ def test_gradients() -> None:
             for a, b in zip(f(*args)[1], own(*args)[1]):
                 assert bits(a) == bits(b), n
     assert sources(f)["general"] == 4
+
+
+def test_attention_and_its_gradients() -> None:
+    """Products along the varying size may be summed in another order than by a program of its own;
+    both are near the truth."""
+    def attention(x: fb.Tensor, w: fb.Tensor) -> fb.Tensor:
+        return (((x @ w) @ x.t()).softmax(-1) @ x).tanh().mean()
+
+    f = fb.compile(fb.value_and_grad(attention, (0, 1)), dynamic=True)
+    w = drawn(16, 16) / 8
+    exact = fb.value_and_grad(attention, (0, 1))
+    for n in (70, 75, 33, 90, 127, 64, 130, 200):
+        x = drawn(n, 16)
+        got, want = f(x, w), exact(x.double(), w.double())
+        np.testing.assert_allclose(got[0].numpy(), want[0].numpy(), rtol=1e-4, atol=1e-6)
+        for a, b in zip(got[1], want[1]):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-3, atol=1e-6)
+    assert sources(f)["general"] >= 6, f.explain()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -1,9 +1,9 @@
 """Discrete Fourier transforms: fft, rfft, hfft and their inverses in any number of dimensions.
 
-NumPy computes them between kernels (float32 as complex64); scaling, cropping and padding are part
-of the graph and fuse with their neighbours. The routines are linear, so each derivative is a
-transform: that of `c2c` runs the other way, those of `r2c` and `c2r` are each other with their ends
-weighed.
+NumPy computes them between kernels (float32 as complex64), scaling included; cropping and padding
+are part of the graph and fuse with their neighbours. The routines are linear, so each derivative is
+a transform: that of `c2c` runs the other way, those of `r2c` and `c2r` are each other with their
+ends weighed.
 
 norm says which way divides: "backward" the inverse by n, "forward" the other, "ortho" both by the
 root of n.
@@ -22,7 +22,7 @@ from flambeau.compiler.dtype import DType
 
 from .complexes import complex as complex_
 from .complexes import conj, real
-from .creation import arange, constant, tensor
+from .creation import arange, tensor
 from .elementwise import cos, floating, inexact, sin
 from .joining import concatenate, roll
 from .recording import accepts_dim, as_tensor
@@ -37,43 +37,45 @@ Axes = Sequence[int] | None
 # -- routines --------------------------------------------------------------------------------------
 
 
-def _c2c(options: tuple[tuple[int, ...], bool], x: np.ndarray) -> np.ndarray:
-    """options: (axes, inverse); unscaled."""
-    axes, inverse = options
-    return np.fft.ifftn(x, axes=axes, norm="forward") if inverse else np.fft.fftn(x, axes=axes)
+def _c2c(options: tuple[tuple[int, ...], bool, Any], x: np.ndarray) -> np.ndarray:
+    """options: (axes, inverse, norm)."""
+    axes, inverse, norm = options
+    return (np.fft.ifftn if inverse else np.fft.fftn)(x, axes=axes, norm=norm)
 
 
-def _r2c(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
-    """options: (axis, its length)."""
-    return np.fft.rfft(x, axis=options[0])
+def _r2c(options: tuple[int, int, Any], x: np.ndarray) -> np.ndarray:
+    """options: (axis, its length, norm)."""
+    return np.fft.rfft(x, axis=options[0], norm=options[2])
 
 
-def _c2r(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
-    """options: (axis, its length in the result); unscaled."""
-    return np.fft.irfft(x, options[1], options[0], norm="forward")
+def _c2r(options: tuple[int, int, Any], x: np.ndarray) -> np.ndarray:
+    """options: (axis, its length in the result, norm)."""
+    return np.fft.irfft(x, options[1], options[0], norm=options[2])
 
 
 def _turned(options: Any, operands: Sequence[Tensor], y: Tensor, g: Tensor) -> list[Tensor]:
-    axes, inverse = options
-    return [call("fft.c2c", (axes, not inverse), g.dtype, g.shape, g)]
+    axes, inverse, norm = options
+    return [call("fft.c2c", (axes, not inverse, _swapped(norm)), g.dtype, g.shape, g)]
 
 
-def _r2c_back(options: tuple[int, int], operands: Sequence[Tensor], y: Tensor, g: Tensor
+def _r2c_back(options: tuple[int, int, str], operands: Sequence[Tensor], y: Tensor, g: Tensor
               ) -> list[Tensor]:
     x = operands[0]
-    return [call("fft.c2r", options, x.dtype, x.shape, g * _weights(g, options, 0.5))]
+    back = (*options[:2], _swapped(options[2]))
+    return [call("fft.c2r", back, x.dtype, x.shape, g * _weights(g, options, 0.5))]
 
 
-def _c2r_back(options: tuple[int, int], operands: Sequence[Tensor], y: Tensor, g: Tensor
+def _c2r_back(options: tuple[int, int, str], operands: Sequence[Tensor], y: Tensor, g: Tensor
               ) -> list[Tensor]:
     x = operands[0]
-    found = call("fft.r2c", options, x.dtype, x.shape, g)
+    back = (*options[:2], _swapped(options[2]))
+    found = call("fft.r2c", back, x.dtype, x.shape, g)
     return [found * _weights(found, options, 2.0)]
 
 
-def _weights(half: Tensor, options: tuple[int, int], inner: float) -> Tensor:
+def _weights(half: Tensor, options: tuple[int, int, str], inner: float) -> Tensor:
     """1 at frequencies that stand for themselves, `inner` at those that stand for two."""
-    axis, length = options
+    axis, length, _ = options
     line = np.full(half.shape[axis], inner, half.dtype.real.numpy)
     line[0] = 1
     if length % 2 == 0:
@@ -90,15 +92,11 @@ register("fft.c2r", _c2r, _c2r_back)
 # -- arguments -------------------------------------------------------------------------------------
 
 
-def _scaled(name: str, t: Tensor, norm: str | None, count: int, inverse: bool) -> Tensor:
+def _checked(name: str, norm: str | None) -> str:
     norm = "backward" if norm is None else norm
     if norm not in _NORMS:
         raise ValueError(f"{name}: expected norm 'backward', 'ortho' or 'forward', got {norm!r}")
-    if norm == ("forward" if inverse else "backward"):
-        return t
-    factor = 1 / math.sqrt(count) if norm == "ortho" else 1 / count
-    n = read(t)
-    return derive(N.elementwise("mul", n, constant(n.dtype, factor, n.shape)), t)
+    return norm
 
 
 def _complex(name: str, x: Any) -> Tensor:
@@ -149,13 +147,13 @@ def _swapped(norm: str | None) -> str:
 
 
 def _full(name: str, x: Any, s: Lengths, axes: Axes, norm: str | None, inverse: bool) -> Tensor:
-    t = _complex(name, x)
+    t, norm = _complex(name, x), _checked(name, norm)
     found, lengths = _plan(name, t, s, axes)
     for axis, length in zip(found, lengths):
         t = _fit(name, t, axis, length)
     if found and t.size:
-        t = call("fft.c2c", (found, inverse), t.dtype, t.shape, t)
-    return _scaled(name, t, norm, math.prod(lengths), inverse)
+        t = call("fft.c2c", (found, inverse, norm), t.dtype, t.shape, t)
+    return t
 
 
 @accepts_dim
@@ -197,7 +195,7 @@ def ifft2(x: Any, s: Lengths = None, axes: Axes = (-2, -1), norm: str | None = N
 
 
 def _half(name: str, x: Any, s: Lengths, axes: Axes, norm: str | None) -> Tensor:
-    t = _real(name, x)
+    t, norm = _real(name, x), _checked(name, norm)
     found, lengths = _plan(name, t, s, axes)
     if not found:
         raise ValueError(f"{name}: expected at least one axis, got none")
@@ -205,14 +203,14 @@ def _half(name: str, x: Any, s: Lengths, axes: Axes, norm: str | None) -> Tensor
         t = _fit(name, t, axis, length)
     last, length = found[-1], lengths[-1]
     shape = (*t.shape[:last], length // 2 + 1, *t.shape[last + 1:])
-    t = call("fft.r2c", (last, length), t.dtype.complex, shape, t)
+    t = call("fft.r2c", (last, length, norm), t.dtype.complex, shape, t)
     if len(found) > 1:
-        t = call("fft.c2c", (found[:-1], False), t.dtype, t.shape, t)
-    return _scaled(name, t, norm, math.prod(lengths), False)
+        t = call("fft.c2c", (found[:-1], False, norm), t.dtype, t.shape, t)
+    return t
 
 
 def _whole(name: str, x: Any, s: Lengths, axes: Axes, norm: str | None) -> Tensor:
-    t = _complex(name, x)
+    t, norm = _complex(name, x), _checked(name, norm)
     found, lengths = _plan(name, t, s, axes)
     if not found:
         raise ValueError(f"{name}: expected at least one axis, got none")
@@ -226,10 +224,9 @@ def _whole(name: str, x: Any, s: Lengths, axes: Axes, norm: str | None) -> Tenso
     last, length = found[-1], lengths[-1]
     t = _fit(name, t, last, length // 2 + 1)
     if len(found) > 1:
-        t = call("fft.c2c", (found[:-1], True), t.dtype, t.shape, t)
+        t = call("fft.c2c", (found[:-1], True, norm), t.dtype, t.shape, t)
     shape = (*t.shape[:last], length, *t.shape[last + 1:])
-    t = call("fft.c2r", (last, length), t.dtype.real, shape, t)
-    return _scaled(name, t, norm, math.prod(lengths), True)
+    return call("fft.c2r", (last, length, norm), t.dtype.real, shape, t)
 
 
 @accepts_dim

@@ -80,8 +80,7 @@ def cast(b: Block, source: DType, target: DType, v: Value) -> Value:
             return v
         return b.convert("fpext" if v.type.bits < to.bits else "fptrunc", v, to.scalar)
     if v.type.is_float:
-        stem = "llvm.fptosi.sat" if target.kind == "i" else "llvm.fptoui.sat"
-        return b.intrinsic(stem, to, v, suffix=f"{to.mangled}.{v.type.mangled}")
+        return _to_integer(b, target, to, v)
     if to.is_float:
         return b.convert("sitofp" if source.kind == "i" else "uitofp", v, to.scalar)
     if v.type.bits == to.bits:
@@ -89,6 +88,26 @@ def cast(b: Block, source: DType, target: DType, v: Value) -> Value:
     if v.type.bits > to.bits:
         return b.convert("trunc", v, to.scalar)
     return b.convert("sext" if source.kind == "i" else "zext", v, to.scalar)
+
+
+def _to_integer(b: Block, target: DType, to: Type, v: Value) -> Value:
+    """A float without its fraction; beyond the type's range its nearest end, and of NaN 0."""
+    signed = target.kind == "i"
+    if v.type.lanes == 1:
+        stem = "llvm.fptosi.sat" if signed else "llvm.fptoui.sat"
+        return b.intrinsic(stem, to, v, suffix=f"{to.mangled}.{v.type.mangled}")
+    # LLVM takes such vectors apart. Ends that are powers of two are exact in every float; short
+    # integers go by way of 32 bits.
+    low, high = (-(1 << (to.bits - 1)), 1 << (to.bits - 1)) if signed else (0, 1 << to.bits)
+    above = b.cmp("oge", v, const(v.type, float(high)))
+    inside = b.and_(b.cmp("oge", v, const(v.type, float(low))), b.not_(above))
+    plain = b.select(inside, v, const(v.type, 0))
+    found = (b.convert("trunc", b.convert("fptosi", plain, "i32"), to.scalar) if to.bits < 32
+             else b.convert("fptosi" if signed else "fptoui", plain, to.scalar))
+    found = b.select(above, const(to, high - 1), found)
+    if not signed:
+        return found
+    return b.select(b.cmp("olt", v, const(v.type, float(low))), const(to, low), found)
 
 
 def _cast(b: Block, n: Node, v: Value) -> Value:
@@ -152,13 +171,34 @@ def _nonzero(b: Block, divisor: Value) -> tuple[Value, Value]:
 def _integer_division(b: Block, n: Node, x: Value, y: Value) -> tuple[Value, Value, Value]:
     """(zero divisor mask, quotient, remainder), truncating; the overflow MIN / -1 wraps."""
     zero, safe = _nonzero(b, y)
-    if n.src[0].dtype.kind != "i":
+    signed = n.src[0].dtype.kind == "i"
+    if x.type.lanes > 1 and x.type.bits <= 32:
+        q = _float_quotient(b, x, safe, signed)
+        return zero, q, b.sub(x, b.mul(q, safe))
+    if not signed:
         q = b.op("udiv", x, safe)
         return zero, q, b.sub(x, b.mul(q, safe))
     minus = b.cmp("eq", safe, const(y.type, -1))
     q = b.op("sdiv", x, b.select(minus, const(y.type, 1), safe))
     q = b.select(minus, b.neg(x), q)
     return zero, q, b.sub(x, b.mul(q, safe))
+
+
+def _float_quotient(b: Block, x: Value, y: Value, signed: bool) -> Value:
+    """Truncating x / y of vectors of up to 32 bits, by floats, since processors divide no vectors
+    of integers. Exact: a quotient that is no integer is at least 1 / x, relatively, away from the
+    next one, and these floats are not wrong by so much. The overflow MIN / -1 wraps."""
+    if x.type.bits <= 16:
+        x32, y32 = (b.convert("sext" if signed else "zext", v, "i32") for v in (x, y))
+        q = b.fdiv(b.convert("sitofp", x32, "float"), b.convert("sitofp", y32, "float"))
+        return b.convert("trunc", b.convert("fptosi", q, "i32"), x.type.scalar)
+    if not signed:
+        q = b.fdiv(b.convert("uitofp", x, "double"), b.convert("uitofp", y, "double"))
+        return b.convert("fptoui", q, "i32")
+    minus = b.cmp("eq", y, const(y.type, -1))
+    y = b.select(minus, const(y.type, 1), y)
+    q = b.fdiv(b.convert("sitofp", x, "double"), b.convert("sitofp", y, "double"))
+    return b.select(minus, b.neg(x), b.convert("fptosi", q, "i32"))
 
 
 def _floordiv(b: Block, n: Node, x: Value, y: Value) -> Value:

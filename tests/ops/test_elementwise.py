@@ -298,3 +298,38 @@ def test_in_place_binary():
     check(t, np.full((4, 3), 2.5))
     t.zero_()
     check(t, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
+def test_vectors_of_short_integers_divide_exactly(dtype: str) -> None:
+    """Quotients come from floats; those next to an integer are where these could be wrong."""
+    info, rng = np.iinfo(dtype), np.random.default_rng(5)
+    ends = np.array([info.min, info.min + 1, -1, 0, 1, 2, 3, info.max - 1, info.max])
+    ends = ends[(ends >= info.min)]
+    y = np.concatenate([ends.repeat(40), rng.integers(info.min, info.max, 4000, endpoint=True)])
+    near = rng.integers(-1, 2, y.size) + y * rng.integers(-9, 10, y.size)
+    x = np.concatenate([np.tile(ends, 40)[:360], near[360:]]).clip(info.min, info.max)[:y.size]
+    x = np.resize(x, y.size).astype(dtype)
+    y = np.where(y == 0, 7, y).astype(dtype)
+    t, u = fb.tensor(x, dtype=dtype), fb.tensor(y, dtype=dtype)
+    with np.errstate(all="ignore"):
+        for ours, theirs in ((fb.floor_divide, np.floor_divide), (fb.remainder, np.remainder),
+                             (fb.fmod, np.fmod)):
+            np.testing.assert_array_equal(ours(t, u).numpy(), theirs(x, y))
+    assert not fb.floor_divide(t, fb.zeros_like(u)).numpy().any()
+
+
+@pytest.mark.parametrize("target", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
+                                    "uint64"])
+@pytest.mark.parametrize("source", ["float16", "float32", "float64"])
+def test_vectors_of_floats_become_the_nearest_integers(source: str, target: str) -> None:
+    info = np.iinfo(target)
+    ends = [float(info.min), float(info.max), info.min - 1.0, info.max + 1.0, 0.9, -0.9, -0.0,
+            np.inf, -np.inf, np.nan, 1e30, -1e30, 1.5, -2.5]
+    with np.errstate(over="ignore"):
+        x = np.array(ends * 9).astype(source)
+        x = np.concatenate([x, np.nextafter(x, x.dtype.type(0))])
+    want = [0 if v != v else info.min if v <= info.min else info.max if v >= info.max else int(v)
+            for v in x.astype("float64").tolist()]
+    found = fb.tensor(x, dtype=source).to(getattr(fb, target)).numpy()
+    np.testing.assert_array_equal(found, np.array(want, target))

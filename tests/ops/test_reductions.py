@@ -232,3 +232,31 @@ def test_a_sum_of_quotients_by_a_number_that_turns_out_to_be_0():
         assert over(fb.tensor(x), 2.0).item() == sum(x) / 2
         assert np.isnan(times(fb.tensor(x), float("inf")).item())
     assert over(fb.tensor([1.0, 2.0]), 0.0).item() == np.inf
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "int64", "bool"])
+def test_argmax_of_long_vectors(dtype: str) -> None:
+    """From eight blocks of 4096 on, the best block is found first."""
+    for n in (8 * 4096, 8 * 4096 + 1, 50_001):
+        a = np.random.default_rng(n).integers(0, 200, n).astype(dtype)
+        alike = np.full(n, 3).astype(dtype)
+        late = alike.copy()
+        late[-1] = 0
+        cases = [a, alike, late]
+        if dtype.startswith("float"):
+            low, nans = np.full(n, -np.inf, dtype), a.copy()
+            nans[[n // 2, n - 1]] = np.nan
+            cases += [low, nans, -low]
+        for x in cases:
+            t = fb.tensor(x, dtype=dtype)
+            assert fb.argmax(t).item() == np.argmax(x)
+            assert fb.argmin(t).item() == np.argmin(x)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan, 0.0])
+def test_argmax_of_equal_elements_is_the_first(value: float) -> None:
+    for shape in ((3, 40), (40, 3), (5, 1)):
+        x = np.full(shape, value, "float32")
+        for axis in (0, 1):
+            assert (fb.argmax(fb.tensor(x), axis).numpy() == np.argmax(x, axis)).all()
+            assert (fb.argmin(fb.tensor(x), axis).numpy() == np.argmin(x, axis)).all()

@@ -124,7 +124,9 @@ def zeros_like(x: Tensor, /, *, dtype: Any = None, device: Any = None) -> Tensor
 
 
 def astype(x: Tensor, dtype: Any, /, *, copy: Any = True, device: Any = None) -> Tensor:
-    """x as another dtype; x itself where nothing changes and copy is False."""
+    """x as another dtype; x itself where nothing changes and copy is False. NumPy arrays become
+    tensors: scikit-learn mixes them in."""
+    x = x if isinstance(x, Tensor) else fb.asarray(x)
     return x.to(dtype=dtype, device=device, copy=copy)  # type: ignore[no-any-return]
 
 

@@ -60,13 +60,14 @@ import warnings
 import numpy as np, flambeau as fb
 from sklearn import config_context
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 warnings.simplefilter("ignore")
 a = np.random.default_rng(0).normal(size=(30, 4))
 y = a @ np.arange(4.0)
 for f in (lambda x, y: PCA(2, svd_solver="full").fit(x).transform(x),
           lambda x, y: Ridge(solver="svd").fit(x, y).predict(x),
+          lambda x, y: LinearRegression().fit(x, y).predict(x),
           lambda x, y: StandardScaler().fit_transform(x)):
     with config_context(array_api_dispatch=True):
         found = f(fb.tensor(a), fb.tensor(y))

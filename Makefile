@@ -11,13 +11,14 @@ BENCH := $(VENV)/stamp-bench
 FARM := build/typecheck/flambeau
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-onnx test-cuda test-gpu pytest lint peers bench bench-quick docs clean
+.PHONY: help demo test test-onnx test-cuda test-ptxas test-gpu pytest lint peers bench bench-quick docs clean
 
 help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make test-onnx  all of onnx's node test cases on the CPU"
 	@echo "make test-cuda  the op tests on an emulated GPU (half an hour)"
+	@echo "make test-ptxas  the op tests' kernels through ptxas for five architectures"
 	@echo "make test-gpu  what needs an NVIDIA GPU; says why where there is none"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make peers  an environment under build/peers for each framework to compare with"
@@ -39,6 +40,10 @@ test-onnx: $(TEST)
 
 test-cuda: $(TEST)
 	FLAMBEAU_TEST_DEVICE=cuda-emulated $(BIN)/python -m pytest tests/ops $(ARGS)
+
+test-ptxas: $(TEST)
+	FLAMBEAU_TEST_DEVICE=ptxas FLAMBEAU_TEST_REPORT=build/ptxas.json \
+	    $(BIN)/python -m pytest tests/ops $(ARGS)
 
 test-gpu: $(TEST)
 	$(BIN)/python -m pytest -m gpu -rs tests/gpu

@@ -19,7 +19,7 @@ from flambeau.compiler.kernel import Extern
 from flambeau.compiler.launch import Copy, Fill, GpuProgram, Host, Launch, Repeat, Step
 from flambeau.runtime import devices, execute, externs
 from flambeau.runtime.cuda import drivers, modules, streams
-from flambeau.runtime.cuda.graphs import Graphs
+from flambeau.runtime.cuda.graphs import Graphs, Operation
 from flambeau.runtime.cuda.streams import Event, Stream
 
 FREE_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
@@ -72,7 +72,8 @@ class Executable:
             key = (block.pointer, arena.pointer if arena else 0,
                    *(m.pointer for m in inputs), *(m.pointer for m in outputs))
             try:
-                self.graphs.run(key, stream, lambda s: self._walk(self._places(key), s))
+                self.graphs.run(key, stream, lambda s: self._walk(self._places(key), Doing(self, s)),
+                                lambda: self._listed(key))
             except execute.ProgramError as error:  # a host routine's
                 raise (late(error) if late is not None else error) from None
             if self.program.errors:
@@ -96,7 +97,7 @@ class Executable:
             arena = self.gpu.allocate(self.program.arena_bytes)
             block = self._block(stream, self.scalars.pack(scalars).raw[8:])
             key = (block.pointer, arena.pointer, *(m.pointer for m in (*inputs, *outputs)))
-            self._walk(self._places(key), stream, timed)
+            self._walk(self._places(key), Doing(self, stream, timed))
             stream.synchronize()
             return [(name, first.elapsed_time(last) * 1e3) for name, first, last in marks]
 
@@ -134,39 +135,33 @@ class Executable:
         return [kinds[where](place) for where, place in self.program.slots]
 
     # -- steps ---------------------------------------------------------------------------------
-    def _walk(self, at: Places, stream: Stream, around: Any = None) -> None:
+    def _walk(self, at: Places, to: Doing | Listing) -> None:
         try:
             for step in self.program.steps:
-                self._step(step, at, stream, around)
+                self._step(step, at, to)
         except Stopped:
             pass
 
-    def _step(self, step: Step, at: Places, stream: Stream, around: Any) -> None:
-        driver = drivers.current()
+    def _listed(self, key: tuple[int, ...]) -> list[Operation]:
+        """What a run enqueues, for programs that need no host in between."""
+        found = Listing()
+        self._walk(self._places(key), found)
+        return found.operations
+
+    def _step(self, step: Step, at: Places, to: Doing | Listing) -> None:
         if isinstance(step, Launch):
-            self._launch(step, at, stream, around)
+            to.launch(step, [at[slot] for slot in step.arguments])
         elif isinstance(step, Copy):
             if step.nbytes:
-                driver.memcpy_dtod_async(at[step.to], at[step.source], step.nbytes, stream.given)
+                to.copy(at[step.to], at[step.source], step.nbytes)
         elif isinstance(step, Fill):
             if step.nbytes:
-                driver.memset_d8_async(at[step.slot], step.value, step.nbytes, stream.given)
+                to.fill(at[step.slot], step.value, step.nbytes)
         elif isinstance(step, Host):
-            self._host(step.extern, at, stream)
+            assert isinstance(to, Doing)
+            self._host(step.extern, at, to.stream)
         else:
-            self._repeat(step, at, stream, around)
-
-    def _launch(self, step: Launch, at: Places, stream: Stream, around: Any) -> None:
-        function = self.functions[step.symbol]
-        arguments = [at[slot] for slot in step.arguments]
-
-        def go() -> None:
-            function.prepared_async_call(step.grid, step.block, stream.given, *arguments,
-                                         shared_size=step.shared)
-        if around is None:
-            go()
-        else:
-            around(step, go, stream)
+            self._repeat(step, at, to)
 
     def _host(self, e: Extern, at: Places, stream: Stream) -> None:
         if self.program.errors and self.word(at[0], stream):
@@ -184,7 +179,7 @@ class Executable:
         made = np.ascontiguousarray(result, dt.by_name(name).numpy).reshape(-1).view(np.uint8)
         self.gpu.staging.to_device(at[slot], made, stream)
 
-    def _repeat(self, loop: Repeat, at: Places, stream: Stream, around: Any) -> None:
+    def _repeat(self, loop: Repeat, at: Places, to: Doing | Listing) -> None:
         t = 0
         while loop.count < 0 or t < loop.count:
             for read, written, first, second in loop.carries:
@@ -194,16 +189,17 @@ class Executable:
                 at[moving] = at[base] + row * nbytes
             if loop.condition >= 0:
                 for step in loop.asking:
-                    self._step(step, at, stream, around)
-                if not self._true(at[loop.condition], stream):
+                    self._step(step, at, to)
+                assert isinstance(to, Doing)
+                if not self._true(at[loop.condition], to.stream):
                     break
             for step in loop.steps:
-                self._step(step, at, stream, around)
+                self._step(step, at, to)
             t += 1
-        for to, number, nbytes in loop.results:
+        for place, number, nbytes in loop.results:
             side = loop.carries[number][2 + t % 2]
             if nbytes:
-                drivers.current().memcpy_dtod_async(at[to], at[side], nbytes, stream.given)
+                to.copy(at[place], at[side], nbytes)
 
     def _true(self, pointer: int, stream: Stream) -> bool:
         found = np.empty(1, np.uint8)
@@ -233,6 +229,46 @@ class Executable:
                     for memory in filter(None, (m() for m in made)):
                         memory.failed = told
                     raise told from None
+
+
+class Doing:
+    """Enqueues a run's operations on a stream. around: does a launch, given it as a function."""
+
+    def __init__(self, executable: Executable, stream: Stream, around: Any = None) -> None:
+        self.functions, self.stream, self.around = executable.functions, stream, around
+
+    def launch(self, step: Launch, arguments: list[int]) -> None:
+        function, stream = self.functions[step.symbol], self.stream
+
+        def go() -> None:
+            function.prepared_async_call(step.grid, step.block, stream.given, *arguments,
+                                         shared_size=step.shared)
+        if self.around is None:
+            go()
+        else:
+            self.around(step, go, stream)
+
+    def copy(self, to: int, source: int, nbytes: int) -> None:
+        drivers.current().memcpy_dtod_async(to, source, nbytes, self.stream.given)
+
+    def fill(self, to: int, value: int, nbytes: int) -> None:
+        drivers.current().memset_d8_async(to, value, nbytes, self.stream.given)
+
+
+class Listing:
+    """Writes a run's operations down."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+
+    def launch(self, step: Launch, arguments: list[int]) -> None:
+        self.operations.append(("launch", step.symbol, *arguments))
+
+    def copy(self, to: int, source: int, nbytes: int) -> None:
+        self.operations.append(("copy", to, source, nbytes))
+
+    def fill(self, to: int, value: int, nbytes: int) -> None:
+        self.operations.append(("fill", to, value, nbytes))
 
 
 def every(steps: Iterable[Step]) -> Iterable[Step]:

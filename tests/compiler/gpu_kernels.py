@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +15,9 @@ from flambeau.compiler.node import Node
 from flambeau.compiler.ops import Conv
 from flambeau.runtime import jit
 
+from emulator import assembled
+from emulator.assembled import Use, find_ptxas
 from program_generator import leaf
-
-
-def find_ptxas() -> str | None:
-    """ptxas from a wheel beside this Python, else from the PATH."""
-    for folder in sys.path:
-        found = glob.glob(os.path.join(folder, "nvidia", "*", "bin", "ptxas"))
-        if found:
-            return found[0]
-    return shutil.which("ptxas")
 
 
 def build(roots: list[Node], sm: int, processors: int = 64) -> tuple[GpuProgram, str]:
@@ -41,37 +27,12 @@ def build(roots: list[Node], sm: int, processors: int = 64) -> tuple[GpuProgram,
     return program, jit.ptx(ir, goal)
 
 
-@dataclass
-class Use:
-    """What ptxas says of a kernel."""
-
-    registers: int
-    spills: int
-    stack: int
-    shared: int
-
-
 def assemble(ptx: str, sm: int, folder: Path) -> dict[str, Use]:
-    """Assembles for an architecture; what each kernel takes. Skips without ptxas."""
+    """What each kernel takes on an architecture. Skips without ptxas."""
     ptxas = find_ptxas()
     if ptxas is None:
         pytest.skip("no ptxas: install the test extra")
-    source = folder / "kernel.ptx"
-    source.write_text(ptx)
-    command = [ptxas, "-v", f"-arch=sm_{sm}", str(source), "-o", str(folder / "kernel.cubin")]
-    made = subprocess.run(command, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    found = {}
-    for part in made.stderr.split("Compiling entry function ")[1:]:
-        name = part.split("'")[1]
-
-        def number(pattern: str, text: str = part) -> int:
-            hit = re.search(pattern, text)
-            return int(hit.group(1)) if hit else 0
-        found[name] = Use(number(r"Used (\d+) registers"),
-                          number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
-                          number(r"(\d+) bytes stack"), number(r"(\d+) bytes smem"))
-    return found
+    return assembled.assemble(ptxas, ptx, sm, folder)
 
 
 # -- graphs ----------------------------------------------------------------------------------------

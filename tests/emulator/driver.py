@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from emulator import libcuda
 from emulator.faults import Fault, PtxError
-from emulator.libcuda import Library
 from emulator.machine import Geometry, Loaded, Machine
 from emulator.queues import Queue, Work
 
@@ -110,7 +110,7 @@ class Driver:
         self.handles = 0
         self.capturing: dict[int, list[Callable[[], None]]] = {}
         self.ticks = 0
-        self.library = Library(self)
+        self.library = libcuda.Library(self)
         for kind in (Device, Context, Stream, Event):
             setattr(self, kind.__name__, type(kind.__name__, (kind,), {"driver": self}))
 
@@ -658,11 +658,9 @@ class Function:
         self.driver.note(name, self.name, shape, threads, tuple(map(_number, args)), shared,
                          stream=_handle(stream))
         self._check(shape, threads, shared, len(data))
-        machine, loaded = self.driver.machine, self.module.loaded
-        if machine is not loaded.machine:
+        if self.driver.machine is not self.module.loaded.machine:
             raise LogicError("cuLaunchKernel failed: invalid resource handle (another device's)")
-        self.driver.enqueue(stream, lambda: machine.launch(
-            loaded, self.name, Geometry(shape, threads, shared), data))
+        self.driver.enqueue(stream, Launched(self, Geometry(shape, threads, shared), data))
 
     def _check(self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int,
                size: int) -> None:
@@ -678,6 +676,19 @@ class Function:
         if wrong:
             raise LogicError(f"cuLaunchKernel failed: invalid argument ({self.name}: "
                              f"{', '.join(wrong)})")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launch that is due: what a graph's kernel node holds."""
+
+    function: Function
+    geometry: Geometry
+    data: bytes  # the packed parameters
+
+    def __call__(self) -> None:
+        loaded = self.function.module.loaded
+        loaded.machine.launch(loaded, self.function.name, self.geometry, self.data)
 
 
 def _number(value: Any) -> Any:

@@ -3,11 +3,11 @@ work."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from emulator.driver import Driver
+from emulator import driver, machine
 
 INVALID_VALUE, INVALID_HANDLE = 1, 400
 NAMES = {INVALID_VALUE: b"CUDA_ERROR_INVALID_VALUE", INVALID_HANDLE: b"CUDA_ERROR_INVALID_HANDLE"}
@@ -16,8 +16,8 @@ NAMES = {INVALID_VALUE: b"CUDA_ERROR_INVALID_VALUE", INVALID_HANDLE: b"CUDA_ERRO
 class Library:
     """Captures what is launched on a stream, and replays it."""
 
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
+    def __init__(self, owner: driver.Driver) -> None:
+        self.driver = owner
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.executables: dict[int, list[Callable[[], None]]] = {}
 
@@ -52,6 +52,54 @@ class Library:
             return INVALID_VALUE
         for run in steps:
             self.driver.enqueue(_Handle(handle) if handle else None, run)
+        return 0
+
+    # -- nodes: a stream's are a chain; a node's handle is its graph's and its place ---------------
+
+    def cuGraphGetRootNodes(self, graph: Any, nodes: Any, count: Any) -> int:
+        self.driver.note("cuGraphGetRootNodes", _value(graph))
+        return self._node(_value(graph), 0, nodes, count)
+
+    def cuGraphNodeGetDependentNodes(self, node: Any, nodes: Any, count: Any) -> int:
+        graph, place = self._place(node)
+        return self._node(graph, place + 1, nodes, count)
+
+    def _place(self, node: Any) -> tuple[int, int]:
+        graph = max((g for g in self.graphs if g <= _value(node) >> 16), default=0)
+        return graph, _value(node) & 0xFFFF
+
+    def _node(self, graph: int, place: int, nodes: Any, count: Any) -> int:
+        if graph not in self.graphs:
+            return INVALID_VALUE
+        there = place < len(self.graphs[graph])
+        _target(count).value = int(there)
+        if there:
+            _target(nodes).value = (graph << 16) + place
+        return 0
+
+    def cuGraphKernelNodeGetParams(self, node: Any, parameters: Any) -> int:
+        graph, place = self._place(node)
+        launched = self.graphs[graph][place]
+        if not isinstance(launched, driver.Launched):
+            return INVALID_VALUE
+        p, g = _target(parameters), launched.geometry
+        p.function, p.shared = id(launched.function), g.dynamic
+        p.grid[:], p.block[:] = g.grid, g.block
+        p.arguments = None
+        return 0
+
+    def cuGraphExecKernelNodeSetParams(self, executable: Any, node: Any, parameters: Any) -> int:
+        self.driver.note("cuGraphExecKernelNodeSetParams", _value(executable))
+        graph, place = self._place(node)
+        launched, p = self.graphs[graph][place], _target(parameters)
+        steps = self.executables.get(_value(executable))
+        if steps is None or not isinstance(launched, driver.Launched) or p.extra or (
+                p.function != id(launched.function)):
+            return INVALID_VALUE
+        geometry = machine.Geometry(tuple(p.grid), tuple(p.block), p.shared)
+        size = launched.function.code.parameter_bytes
+        data = b"".join(ctypes.string_at(p.arguments[i], 8) for i in range(size // 8))
+        steps[place] = driver.Launched(launched.function, geometry, data)
         return 0
 
     def cuGraphDestroy(self, graph: Any) -> int:

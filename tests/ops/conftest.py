@@ -1,7 +1,7 @@
 """The op tests ask what the user's functions mean, on generated code unless told otherwise.
 
-FLAMBEAU_TEST_DEVICE: cpu, reference (NumPy, node by node), cuda, or cuda-emulated, which runs the
-PTX of every op on tests/emulator.
+FLAMBEAU_TEST_DEVICE: cpu, reference (NumPy, node by node), cuda, cuda-emulated, which runs the PTX
+of every op on tests/emulator, or ptxas, which runs on the CPU and assembles all kernels for GPUs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import pytest
 from flambeau.compiler.config import override
 
+from emulator.assembled import assembling, find_ptxas
 from emulator.installed import emulated
 
 DEVICE = os.environ.get("FLAMBEAU_TEST_DEVICE", "cpu")
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _device():
     if DEVICE == "cuda-emulated":
         with emulated(), override(device="cuda"):
+            yield
+    elif DEVICE == "ptxas":
+        ptxas = find_ptxas()
+        assert ptxas is not None, "no ptxas: install the test extra"
+        with assembling(ptxas, os.environ.get("FLAMBEAU_TEST_REPORT")), override(cache="off"):
             yield
     else:
         with override(device=DEVICE):

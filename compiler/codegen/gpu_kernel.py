@@ -112,6 +112,12 @@ class GpuFunction:
         self.module.declare(symbol, f"declare i32 @{symbol}()")
         return self.entry.value(I32, f"call range(i32 0, {limit}) i32 @{symbol}()")
 
+    def register_of(self, b: Block, name: str) -> Value:
+        """A special register that may have any value (lanemask.lt)."""
+        symbol = f"llvm.nvvm.read.ptx.sreg.{name}"
+        self.module.declare(symbol, f"declare i32 @{symbol}()")
+        return b.call(symbol, I32)
+
     def thread(self) -> Value:
         return self.register("tid.x", self.threads)
 

@@ -58,17 +58,25 @@ def _times(n: Node, target: Target) -> dict[str, float]:
     width = min(WARP, power_of_two(trailing))
     search = places * -(-trailing // width) * width * count * 8 / lanes + count * width / 5000
     keys = key_count(n)
-    stages = keys.bit_length() * (keys.bit_length() - 1) / 2
-    exchange = 0.05 if keys <= gpu_sort.IN_SHARED else LATENCY
+    if keys <= gpu_sort.IN_SHARED:
+        stages = keys.bit_length() * (keys.bit_length() - 1) / 2
+        sorting = LAUNCH + stages * keys / (2 * BLOCK) * 0.05
+    else:
+        once = 3 * LAUNCH + -(-keys // (gpu_sort.TILE * target.processors)) * 4 * LATENCY
+        sorting = gpu_sort.rounds(place_bits(n)) * once
     return {"walk": LAUNCH + count * LATENCY * -(-trailing // threads),
             "search": LAUNCH + search,
-            "sorted": 3 * LAUNCH + stages * keys / (2 * BLOCK) * exchange
-            + LATENCY * (1 + count * trailing / threads)}
+            "sorted": 2 * LAUNCH + sorting + LATENCY * (1 + count * trailing / threads)}
 
 
 def key_count(n: Node) -> int:
-    """Keys that are sorted: a power of two."""
-    return max(2 * BLOCK, power_of_two(sizes(n)[1]))
+    """Keys that are sorted."""
+    return gpu_sort.key_count(sizes(n)[1])
+
+
+def place_bits(n: Node) -> int:
+    """Bits that tell the places apart."""
+    return max(1, (sizes(n)[2] - 1).bit_length())
 
 
 def sizes(n: Node) -> tuple[int, int, int]:
@@ -81,7 +89,7 @@ def sizes(n: Node) -> tuple[int, int, int]:
 def scratch_bytes(n: Node, target: Target) -> int:
     """The table of owners, or the keys to sort."""
     how = strategy(n, target)
-    return {"owners": 4 * sizes(n)[2], "sorted": 8 * key_count(n)}.get(how, 0)
+    return {"owners": 4 * sizes(n)[2], "sorted": gpu_sort.scratch_bytes(sizes(n)[1])}.get(how, 0)
 
 
 def fill_bytes(n: Node, target: Target) -> int:
@@ -104,7 +112,7 @@ def generate(scene: Scene, k: Kernel, symbol: str, scratch: int | None) -> list[
         return [_Scatter(scene, n, symbol, 0).search()]
     assert scratch is not None
     return [_Scatter(scene, n, f"{symbol}_keys", key_count(n)).keys(scratch),
-            gpu_sort.sort_keys(scene, f"{symbol}_sorted", scratch, key_count(n)),
+            *gpu_sort.sort(scene, f"{symbol}_sorted", scratch, key_count(n), place_bits(n)),
             _Scatter(scene, n, symbol, sizes(n)[1] * sizes(n)[0]).equals(scratch)]
 
 

@@ -72,8 +72,9 @@ class Executable:
             key = (block.pointer, arena.pointer if arena else 0,
                    *(m.pointer for m in inputs), *(m.pointer for m in outputs))
             try:
-                self.graphs.run(key, stream, lambda s: self._walk(self._places(key), Doing(self, s)),
-                                lambda: self._listed(key))
+                at = self._places(key)
+                self.graphs.run(key, stream, lambda s: self._walk(list(at), Doing(self, s)),
+                                lambda: self._listed(list(at)))
             except execute.ProgramError as error:  # a host routine's
                 raise (late(error) if late is not None else error) from None
             if self.program.errors:
@@ -142,10 +143,10 @@ class Executable:
         except Stopped:
             pass
 
-    def _listed(self, key: tuple[int, ...]) -> list[Operation]:
+    def _listed(self, at: Places) -> list[Operation]:
         """What a run enqueues, for programs that need no host in between."""
         found = Listing()
-        self._walk(self._places(key), found)
+        self._walk(at, found)
         return found.operations
 
     def _step(self, step: Step, at: Places, to: Doing | Listing) -> None:

@@ -16,6 +16,7 @@ from flambeau.compiler import pipeline, request, target
 from flambeau.compiler.codegen import gpu_scatter, gpu_sort
 from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType
+from flambeau.compiler.launch import Launch
 from flambeau.compiler.node import Node
 from flambeau.runtime import jit, reference
 
@@ -201,6 +202,17 @@ def test_every_way_to_combine(way: str, monkeypatch: pytest.MonkeyPatch) -> None
           gk.scattered("mul", (20, 3), 60, (3,)))
     monkeypatch.setattr(gpu_sort, "IN_SHARED", 64)
     agree(gk.scattered("add", (50,), 1100, dtype=dt.int64))
+
+
+def test_many_keys_are_sorted_by_the_whole_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By radix: several tiles, two and four rounds, the sums of equals in the order of indices."""
+    monkeypatch.setattr(gpu_scatter, "strategy", lambda n, goal: "sorted")
+    few, many = gk.scattered("add", (50,), 5000), gk.scattered("max", (300, 250), 4500)
+    program, ir = pipeline.build_gpu(request.prepare([few]), TWO)
+    launches = [s for s in program.steps if isinstance(s, Launch)]
+    assert [s.grid[0] for s in launches[1:4]] == [3, gpu_sort.DIGITS, 3] and len(launches) == 8
+    assert "vote.ballot" in ir
+    agree(few, many)
 
 
 def test_the_way_follows_the_sizes() -> None:

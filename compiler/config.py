@@ -47,6 +47,8 @@ FLAGS = (
     Flag("device", "cpu", "the default device: cpu, cuda, reference or null"),
     Flag("matmul", "generated", "matrix products: generated kernels, or 'blas' for the OpenBLAS in "
                                 "NumPy's wheel where operands allow"),
+    Flag("cublas", "auto", "large matrix products on a GPU by cuBLAS, where it is installed: auto, "
+                           "always or off"),
     Flag("tf32", False, "matrix products of float32 on a GPU may round their operands to tf32 "
                         "(11 bits), for its tensor cores"),
     Flag("num_threads", 0, "threads of the pool; 0: OMP_NUM_THREADS, else what affinity and "

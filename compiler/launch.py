@@ -54,6 +54,28 @@ class Copy:
 
 
 @dataclass
+class Gemm:
+    """A matrix product by cuBLAS: slot `to` gets batch x m x n sums, row after row.
+
+    sizes: batch, m, n, k. layouts: (1 where cuBLAS must turn the operand, elements from line to
+    line, elements from product to product); offsets in elements. type: the operands' dtype.
+    compute: "float32" (the results' dtype too), "tf32" or "float64".
+    """
+
+    a: int
+    b: int
+    to: int
+    sizes: tuple[int, int, int, int]
+    a_offset: int
+    b_offset: int
+    a_layout: tuple[int, int, int]
+    b_layout: tuple[int, int, int]
+    type: str
+    compute: str
+    kind: str = "gemm"
+
+
+@dataclass
 class Host:
     """A host routine: wait, copy the operands to the host, run it there, copy the result back.
 
@@ -87,7 +109,7 @@ class Repeat:
     kind: str = "repeat"
 
 
-Step = Launch | Fill | Copy | Host | Repeat
+Step = Launch | Fill | Copy | Gemm | Host | Repeat
 
 
 @dataclass
@@ -117,8 +139,8 @@ class GpuProgram:
 
 # -- to JSON and back ------------------------------------------------------------------------------
 
-_STEPS: dict[str, Any] = {"launch": Launch, "fill": Fill, "copy": Copy, "host": Host,
-                          "repeat": Repeat}
+_STEPS: dict[str, Any] = {"launch": Launch, "fill": Fill, "copy": Copy, "gemm": Gemm,
+                          "host": Host, "repeat": Repeat}
 
 
 def from_plain(plain: dict[str, Any]) -> GpuProgram:

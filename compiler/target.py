@@ -12,7 +12,8 @@ class Target:
     kind: "cpu" or "cuda". cpu: LLVM's processor name ("znver4", "sm_90"). features: LLVM's feature
     string ("+avx2,+fma,..."). vector_bytes: the widest register worth using. registers: vector
     registers a kernel may fill. Cache sizes in bytes, per core (l3: shared). processors: a GPU's
-    multiprocessors, for launch sizes.
+    multiprocessors, for launch sizes. library: when a GPU's products may be cuBLAS's: "" (it is not
+    there), "auto" (where that is estimated to be faster) or "always" (where operands allow).
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Target:
     l2: int = 1 << 20
     l3: int = 16 << 20
     processors: int = 1
+    library: str = ""
 
     @property
     def sm(self) -> int:

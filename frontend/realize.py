@@ -225,7 +225,7 @@ def _program(roots: list[Node], device: str) -> tuple[_Known, list[Node]]:
     first, last = roots[0], roots[-1]
     there = device if device == "cpu" else devices.find(device)
     hint = (there, config.cpu, config.vector_bytes, config.matmul, config.skip, config.tf32,
-            len(roots), first.op, first.shape, last.op, last.shape)
+            config.cublas, len(roots), first.op, first.shape, last.op, last.shape)
     match = _known.find(hint, roots)
     if match is not None:
         return match

@@ -90,6 +90,9 @@ class GpuAssembler(Placer):
             symbol = self.symbol(k)
             scene = self.scene(guarded)
             if k.kind == "contract":
+                called = gpu_dense.product(k, self.dense[k], self.target, scratch)
+                if called is not None:
+                    self.steps.append(called)
                 grids = gpu_dense.generate(scene, k, symbol, self.dense[k], scratch)
             elif k.kind == "scatter":
                 nbytes = gpu_scatter.fill_bytes(k.stores[0].home, self.target)

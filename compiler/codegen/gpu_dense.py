@@ -19,13 +19,15 @@ from flambeau.compiler.codegen.gpu_kernel import (
     unravel,
     words,
 )
-from flambeau.compiler.codegen.gpu_plan import GpuPlan, plan
+from flambeau.compiler.codegen.gpu_plan import GpuPlan, layouts, plan
 from flambeau.compiler.codegen.gpu_tensor import Tensor
 from flambeau.compiler.codegen.gpu_tiled import Tiled
 from flambeau.compiler.codegen.nest import Loop
 from flambeau.compiler.kernel import Kernel
+from flambeau.compiler.launch import Gemm
+from flambeau.compiler.target import Target
 
-__all__ = ["GpuPlan", "generate", "plan"]
+__all__ = ["GpuPlan", "generate", "plan", "product"]
 
 
 def generate(scene: Scene, k: Kernel, symbol: str, dense: Dense, scratch: int | None
@@ -34,11 +36,29 @@ def generate(scene: Scene, k: Kernel, symbol: str, dense: Dense, scratch: int | 
     p = plan(dense.axes, scene.target)
     word = words(_extents(scene, k, p))
     writer = Tensor if p.unit else Tiled
+    if p.library:
+        assert scratch is not None
+        return [_join(scene, k, symbol, dense, p, word, scratch)]
     if p.splits == 1:
         return [writer(scene, k, symbol, dense, p, word, None).write()]
     assert scratch is not None
     first = writer(scene, k, f"{symbol}_parts", dense, p, word, scratch).write()
     return [first, _join(scene, k, symbol, dense, p, word, scratch)]
+
+
+def product(k: Kernel, dense: Dense, target: Target, scratch: int | None) -> Gemm | None:
+    """The step before the kernel where cuBLAS computes its sums into `scratch`."""
+    p = plan(dense.axes, target)
+    found = layouts(dense.axes)
+    if not p.library or found is None:
+        return None
+    assert scratch is not None
+    names = {"half": "float16", "i16": "bfloat16", "float": "float32", "double": "float64"}
+    kind = names[dense.axes.a_scalar]
+    wide = "float64" if kind == "float64" else "tf32" if p.unit == "tf32" else "float32"
+    slots = dense.layout.slots
+    return Gemm(slots[dense.a.node], slots[dense.b.node], scratch, dense.axes.sizes,
+                dense.a.offset, dense.b.offset, *found, kind, wide)
 
 
 def _extents(scene: Scene, k: Kernel, p: GpuPlan) -> list[int]:

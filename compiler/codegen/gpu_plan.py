@@ -16,6 +16,7 @@ LATENCY = 0.4  # microseconds until a round's tiles have come
 RESIDENT = 2  # blocks of a multiprocessor that wait together
 JOIN = 2.5  # microseconds of one more kernel
 BANDWIDTH = 1e6  # bytes in a microsecond
+LIBRARY = 0.7  # cuBLAS's share of a generated kernel's time
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,15 @@ TENSOR_TILES = {"half": _SHORT, "bfloat": _SHORT,
 class GpuPlan:
     """The tile, into how many parts k is cut, and what tensor cores multiply ("": none).
 
-    unit: "half", "bfloat" or "tf32".
+    unit: "half", "bfloat" or "tf32". library: cuBLAS computes the sums, and a kernel runs the
+    epilogue.
     """
 
     contraction: Contraction
     tile: Tile
     splits: int
     unit: str = ""
+    library: bool = False
 
     @property
     def grid(self) -> tuple[int, int, int, int]:
@@ -65,11 +68,14 @@ class GpuPlan:
     @property
     def scratch_bytes(self) -> int:
         b, m, n, _ = self.contraction.sizes
-        return self.splits * b * m * n * self.contraction.itemsize if self.splits > 1 else 0
+        apart = self.splits > 1 or self.library
+        return self.splits * b * m * n * self.contraction.itemsize if apart else 0
 
     @property
     def description(self) -> str:
         b, m, n, k = self.contraction.sizes
+        if self.library:
+            return f"cuBLAS, {b} x ({m} x {k}) ({k} x {n}), and its epilogue"
         t = self.tile
         share = f"{self.unit} tensor cores" if self.unit else f"{t.side} x {t.side} a thread"
         return (f"tiled contraction, {b} x ({m} x {k}) ({k} x {n}): blocks of {t.m} x {t.n}, "
@@ -94,7 +100,44 @@ def plan(c: Contraction, target: Target) -> GpuPlan:
     cores = unit(c, target)
     tiles = TENSOR_TILES[cores] if cores else [t for t in TILES if t.side < 8 or c.itemsize == 4]
     found = [_cut(GpuPlan(c, t, 1, cores), 1 << i) for t in tiles for i in range(7)]
-    return min(found, key=lambda p: (microseconds(p, target), p.splits))
+    best = min(found, key=lambda p: (microseconds(p, target), p.splits))
+    if target.library and _gemm(c):
+        other = GpuPlan(c, best.tile, 1, best.unit, True)
+        adding = JOIN + 2 * other.scratch_bytes / BANDWIDTH
+        if target.library == "always" or (
+                LIBRARY * microseconds(best, target) + adding < microseconds(best, target)):
+            return other
+    return best
+
+
+Layout = tuple[int, int, int]
+
+
+def layouts(c: Contraction) -> tuple[Layout, Layout] | None:
+    """A's and B's (must be turned, line to line, product to product) for cuBLAS, which counts
+    columns first; None where it cannot read them so."""
+    if len(c.m) != 1 or len(c.n) != 1 or len(c.k) != 1 or len(c.batch) > 1:
+        return None
+    (m,), (n,), (k,) = c.m, c.n, c.k
+    found = []
+    for which, rows, columns in (("a", m, k), ("b", k, n)):
+        down, along = getattr(rows, which) or 0, getattr(columns, which) or 0
+        step = (getattr(c.batch[0], which) or 0) if c.batch else 0
+        if along == 1 and down >= columns.extent:
+            found.append((0, down, step))
+        elif down == 1 and along >= rows.extent:
+            found.append((1, along, step))
+        else:
+            return None
+    return found[0], found[1]
+
+
+def _gemm(c: Contraction) -> bool:
+    """Has cuBLAS this product?"""
+    kinds = {("float", "float", "float"), ("double", "double", "double"),
+             ("half", "half", "float"), ("i16", "i16", "float")}
+    return (c.a_scalar, c.b_scalar, c.acc) in kinds and min(c.sizes) > 0 and (
+        max(c.sizes) < 1 << 31) and layouts(c) is not None
 
 
 def _cut(p: GpuPlan, parts: int) -> GpuPlan:

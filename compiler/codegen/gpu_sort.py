@@ -1,9 +1,9 @@
 """Sorting 64-bit keys: few of them by one block's bitonic network in shared memory, more by radix.
 
-A round of the radix sort moves all keys by eight bits, in three kernels: each block counts its tile's
-digits; a block for each digit adds its counts up over the tiles; then every block knows where its
-keys of each digit begin, and moves them. Keys of equal digits keep their order: a warp's lanes rank
-themselves by ballots, warps and tiles by those sums. Nothing depends on who comes first.
+A round of the radix sort moves all keys by eight bits, in three kernels: each block counts its
+tile's digits; a block for each digit adds its counts up over the tiles; then every block knows
+where its keys of each digit begin, and moves them. Keys of equal digits keep their order: a warp's
+lanes rank themselves by ballots, warps and tiles by those sums. Nothing depends on who comes first.
 """
 
 from __future__ import annotations

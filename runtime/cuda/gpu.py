@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import weakref
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from flambeau.compiler import launch
-from flambeau.compiler.config import say, wanted
+from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.launch import GpuProgram
 from flambeau.compiler.target import Target, nvptx
 from flambeau.runtime import cache, jit
-from flambeau.runtime.cuda import drivers, streams
+from flambeau.runtime.cuda import blas, drivers, streams
 from flambeau.runtime.cuda.allocator import DeviceBuffer, Pool
 from flambeau.runtime.cuda.programs import Executable
 from flambeau.runtime.cuda.transfers import Staging, raw
@@ -45,7 +46,14 @@ class Gpu:
                                    f"{minor} ({self.name})")
             count = device.get_attribute(driver.device_attribute.MULTIPROCESSOR_COUNT)
             self._target = nvptx(max(k for k in KNOWN if k <= sm), int(count))
-        return self._target
+        if config.cublas == "off" or blas.library() is None:
+            return self._target
+        return replace(self._target, library=config.cublas)
+
+    @functools.cached_property
+    def cublas(self) -> blas.Blas:
+        """cuBLAS's handle and workspace."""
+        return blas.Blas(self)
 
     def allocate(self, nbytes: int) -> DeviceBuffer:
         """Uninitialised memory, 512-byte aligned. Raises MemoryError that says what holds it."""

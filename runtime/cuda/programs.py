@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.kernel import Extern
-from flambeau.compiler.launch import Copy, Fill, GpuProgram, Host, Launch, Repeat, Step
+from flambeau.compiler.launch import Copy, Fill, Gemm, GpuProgram, Host, Launch, Repeat, Step
 from flambeau.runtime import devices, execute, externs
 from flambeau.runtime.cuda import drivers, modules, streams
 from flambeau.runtime.cuda.graphs import Graphs, Operation
@@ -52,6 +52,7 @@ class Executable:
         self.scalars = execute.Scalars(program)
         launches = [s for s in every(program.steps) if isinstance(s, Launch)]
         self.functions = _functions(gpu.index, launches, ptx, processor)
+        self.products = any(isinstance(s, Gemm) for s in every(program.steps))
         self.graphs = Graphs(gpu.index, launches_of(program.steps))
         self.blocks: dict[Stream, tuple[Any, bytes]] = {}  # scalars in device memory, and which
         self.lock = threading.RLock()
@@ -66,7 +67,10 @@ class Executable:
             inputs = [m if m.device == here else devices.move(m, here) for m in inputs]
             arena = self.gpu.allocate(self.program.arena_bytes) if self.program.arena_bytes else (
                 None)
-            for m in (*inputs, *outputs, *([arena] if arena else ())):
+            shared = [arena] if arena else []
+            if self.products:
+                shared.append(self.gpu.cublas.workspace)
+            for m in (*inputs, *outputs, *shared):
                 m.use(stream)
             block = self._block(stream, self.scalars.pack(scalars).raw[8:])
             key = (block.pointer, arena.pointer if arena else 0,
@@ -158,6 +162,8 @@ class Executable:
         elif isinstance(step, Fill):
             if step.nbytes:
                 to.fill(at[step.slot], step.value, step.nbytes)
+        elif isinstance(step, Gemm):
+            to.product(self.gpu, step, at[step.a], at[step.b], at[step.to])
         elif isinstance(step, Host):
             assert isinstance(to, Doing)
             self._host(step.extern, at, to.stream)
@@ -252,6 +258,9 @@ class Doing:
     def copy(self, to: int, source: int, nbytes: int) -> None:
         drivers.current().memcpy_dtod_async(to, source, nbytes, self.stream.given)
 
+    def product(self, gpu: Any, step: Gemm, a: int, b: int, to: int) -> None:
+        gpu.cublas.product(step, a, b, to, self.stream)
+
     def fill(self, to: int, value: int, nbytes: int) -> None:
         drivers.current().memset_d8_async(to, value, nbytes, self.stream.given)
 
@@ -267,6 +276,9 @@ class Listing:
 
     def copy(self, to: int, source: int, nbytes: int) -> None:
         self.operations.append(("copy", to, source, nbytes))
+
+    def product(self, gpu: Any, step: Gemm, a: int, b: int, to: int) -> None:
+        self.operations.append(("product", a, b, to))
 
     def fill(self, to: int, value: int, nbytes: int) -> None:
         self.operations.append(("fill", to, value, nbytes))

@@ -111,6 +111,7 @@ class Driver:
         self.capturing: dict[int, list[Callable[[], None]]] = {}
         self.ticks = 0
         self.library = libcuda.Library(self)
+        self.cublas: Any = None  # emulator.cublas.Cublas(driver) where a test wants it
         for kind in (Device, Context, Stream, Event):
             setattr(self, kind.__name__, type(kind.__name__, (kind,), {"driver": self}))
 

@@ -86,6 +86,7 @@ class Run:
         elif isinstance(step, Host):
             self.host(step)
         else:
+            assert isinstance(step, Repeat)  # cuBLAS belongs to the driver's stand-in
             self.repeat(step)
 
     def copy(self, to: int, source: int, size: int) -> None:

@@ -135,6 +135,9 @@ class GpuProgram:
     kernels: list[KernelReport]
     errors: list[tuple[int, str, str]]
     stages: list[tuple[str, float]] = field(default_factory=list)
+    sizes: list[Any] = field(default_factory=list)  # empty here, as the next two: a GPU's program
+    sizes_at: int = 0  # is for one set of sizes
+    numbers: list[Any] = field(default_factory=list)
 
 
 # -- to JSON and back ------------------------------------------------------------------------------

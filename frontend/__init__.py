@@ -29,6 +29,7 @@ from flambeau.compiler.dtype import uint16 as uint16
 from flambeau.compiler.dtype import uint32 as uint32
 from flambeau.compiler.dtype import uint64 as uint64
 
+from . import guests as _guests
 from . import methods as _methods
 from .aliases import *  # noqa: F403
 from .autograd import *  # noqa: F403
@@ -65,6 +66,7 @@ from .tensor import set_grad_enabled as set_grad_enabled
 
 __version__ = "0.1.0"
 _methods.install()
+_guests.install()
 
 
 _IN_FILES = ("load", "load_checkpoint", "mat", "save", "save_checkpoint")
@@ -74,7 +76,8 @@ _IN_TORCH7 = ("btrifact", "btrisolve", "eig", "gels", "gesv", "inverse", "orgqr"
               "potri", "potrs", "pstrf", "qr", "svd", "symeig", "trtrs")
 _LATER = {**dict.fromkeys(_IN_FILES, "files"), **dict.fromkeys(_IN_LINALG, "linalg"),
           **dict.fromkeys(_IN_TORCH7, "linalg.torch7"), "CmdLine": "utilities",
-          "Timer": "utilities"}
+          "flat_function": "flat", "from_pil": "pictures", "to_pil": "pictures",
+          "linear_operator": "flat", "Timer": "utilities"}
 
 
 def __getattr__(name: str) -> _Any:

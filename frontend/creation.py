@@ -5,6 +5,7 @@ Constant and counted tensors (zeros, full, arange, eye, ...) take no memory unti
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Iterator
@@ -51,10 +52,12 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
         made = result(N.cast(n, wanted or data.dtype), False, data.device)
         made = made if device is None else placed("tensor", made, device)
     else:
-        first = next(_tensors(data), None) if isinstance(data, list | tuple) else None
-        if first is not None:
-            data, device = _plain(data), first.device if device is None else device
+        inside = list(_tensors(data)) if isinstance(data, list | tuple) else []
+        common = _common(data, inside) if inside else None
+        if inside:
+            data, device = _plain(data), inside[0].device if device is None else device
         array, own = _to_array("tensor", data, wanted)
+        own = own if common is None else _held(array, common)
         made = _from_array(array, own if wanted is None else wanted, resolve("tensor", device))
     return made.requires_grad_() if requires_grad else made
 
@@ -107,6 +110,9 @@ def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, D
         raise ValueError(f"{name}: expected nested lists of equal lengths, got ragged ones"
                          ) from None
     if array.dtype.kind not in "biufc":
+        if array.dtype.kind == "O" and hasattr(data, "isna") and np.any(data.isna()):
+            raise TypeError(f"{name}: expected numbers, got {type(data).__name__} with missing "
+                            "values; fillna() first, or astype('float64') for NaN")
         raise TypeError(f"{name}: expected numbers, got {type(data).__name__} of "
                         f"{array.dtype.name}")
     if hasattr(data, "__array__") or hasattr(data, "__array_interface__"):
@@ -131,6 +137,26 @@ def _tensors(data: Any) -> Iterator[Tensor]:
             yield x
         elif isinstance(x, list | tuple):
             yield from _tensors(x)
+
+
+def _common(data: Any, inside: list[Tensor]) -> DType | None:
+    """The dtype of tensors in nested lists; None if NumPy's arrays or numbers stand beside."""
+    ends = [data]
+    for x in ends:
+        if isinstance(x, list | tuple):
+            ends.extend(x)
+        elif isinstance(x, np.ndarray | np.generic):
+            return None
+    return functools.reduce(dt.promote, (t.dtype for t in inside))
+
+
+def _held(array: np.ndarray, found: DType) -> DType:
+    """The dtype of tensors beside Python numbers, which are weak: these raise its kind alone."""
+    if array.dtype.kind == "c" and not found.is_complex:
+        return (found if found.is_inexact else default_dtype()).complex
+    if array.dtype.kind == "f" and not found.is_inexact:
+        return default_dtype()
+    return dt.int64 if array.dtype.kind in "iu" and found is dt.bool_ else found
 
 
 def _plain(data: Any) -> Any:

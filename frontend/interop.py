@@ -7,6 +7,7 @@ function that is not in the tables raises rather than copying in silence.
 from __future__ import annotations
 
 import copy as copying
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,75 +18,25 @@ from . import (
     activations,
     complexes,
     contracting,
+    correlation,
     creation,
     indexing,
     joining,
     movement,
     products,
     reductions,
+    scanning,
     sets,
     sorting,
 )
 from . import elementwise as e
 from . import realize as door
 from .creation import tensor
+from .recording import as_tensor
 from .storage import Storage
 from .tensor import Tensor, make
+from .ufuncs import ufunc
 from .views import Step, View
-
-_UFUNCS: dict[Any, Callable[..., Any]] = {
-    np.add: e.add, np.subtract: e.sub, np.multiply: e.mul, np.true_divide: e.div,
-    np.floor_divide: e.floor_divide, np.remainder: e.remainder, np.fmod: e.fmod, np.power: e.pow,
-    np.float_power: e.pow, np.negative: e.neg, np.positive: e.positive, np.absolute: e.abs,
-    np.fabs: e.abs, np.sign: e.sign, np.floor: e.floor, np.ceil: e.ceil, np.trunc: e.trunc,
-    np.rint: e.round, np.sqrt: e.sqrt, np.square: activations.square, np.cbrt: e.cbrt,
-    np.reciprocal: activations.reciprocal, np.exp: e.exp, np.exp2: e.exp2, np.expm1: e.expm1,
-    np.log: e.log, np.log2: e.log2, np.log10: e.log10, np.log1p: e.log1p, np.sin: e.sin,
-    np.cos: e.cos, np.tan: e.tan, np.arcsin: e.asin, np.arccos: e.acos, np.arctan: e.atan,
-    np.arctan2: e.atan2, np.hypot: e.hypot, np.sinh: e.sinh, np.cosh: e.cosh, np.tanh: e.tanh,
-    np.arcsinh: e.asinh, np.arccosh: e.acosh, np.arctanh: e.atanh, np.logaddexp: e.logaddexp,
-    np.maximum: e.maximum, np.minimum: e.minimum, np.copysign: e.copysign,
-    np.bitwise_and: e.bitwise_and, np.bitwise_or: e.bitwise_or, np.bitwise_xor: e.bitwise_xor,
-    np.invert: e.invert, np.left_shift: e.left_shift, np.right_shift: e.right_shift,
-    np.equal: e.eq, np.not_equal: e.ne, np.less: e.lt, np.less_equal: e.le, np.greater: e.gt,
-    np.greater_equal: e.ge, np.logical_and: e.logical_and, np.logical_or: e.logical_or,
-    np.logical_xor: e.logical_xor, np.logical_not: e.logical_not, np.isnan: e.isnan,
-    np.isinf: e.isinf, np.isfinite: activations.isfinite, np.signbit: e.signbit,
-    np.heaviside: activations.heaviside, np.deg2rad: activations.deg2rad,
-    np.rad2deg: activations.rad2deg, np.matmul: products.matmul, np.conjugate: complexes.conj,
-}
-_REDUCTIONS: dict[Any, Callable[..., Any]] = {
-    np.add: reductions.sum, np.multiply: reductions.prod, np.maximum: reductions.amax,
-    np.minimum: reductions.amin, np.logical_and: reductions.all, np.logical_or: reductions.any,
-}
-
-
-def _ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-    """NumPy's ufuncs and their `reduce`, lazily. NotImplemented for what we do not have."""
-    out = options.pop("out", None)
-    if out is not None:
-        return _ufunc_out(self, ufunc, method, inputs, options, out)
-    if method == "__call__" and ufunc in _UFUNCS and not options:
-        return _UFUNCS[ufunc](*inputs)
-    if method == "reduce" and ufunc in _REDUCTIONS:
-        options.setdefault("axis", 0)
-        options = {k: v for k, v in options.items() if v is not None or k == "axis"}
-        return _REDUCTIONS[ufunc](*inputs, **options)
-    return NotImplemented
-
-
-def _ufunc_out(self: Tensor, ufunc: Any, method: str, inputs: tuple[Any, ...],
-               options: dict[str, Any], out: Any) -> Any:
-    """A ufunc whose result goes into a tensor or, as in `array += t`, an array."""
-    target = out[0]
-    value = _ufunc(self, ufunc, method, *inputs, **options)
-    if value is NotImplemented:
-        return NotImplemented
-    if isinstance(target, Tensor):
-        target.copy_(value)
-    else:
-        np.copyto(target, value.numpy(), casting="same_kind")
-    return target
 
 
 def _sort_values(x: Any, axis: int = -1) -> Tensor:
@@ -128,14 +79,41 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: lambda x: int(x.size),
     np.copy: movement.clone, np.iscomplexobj: complexes.is_complex,
     np.real: complexes.real, np.imag: complexes.imag, np.angle: complexes.angle,
+    np.fliplr: movement.fliplr, np.flipud: movement.flipud, np.rot90: movement.rot90,
+    np.meshgrid: movement.meshgrid, np.array_split: movement.array_split,
+    np.unstack: lambda x, axis=0: movement.unbind(x, axis), np.dstack: joining.dstack,
+    np.pad: lambda x, pad_width, mode="constant", constant_values=0: joining.pad(
+        x, pad_width, mode, constant_values),
+    np.median: lambda x, axis=None, keepdims=False: sorting.quantile(x, 0.5, axis, keepdims),
+    np.quantile: sorting.quantile, np.percentile: sorting.percentile,
+    np.nanquantile: sorting.nanquantile, np.nanpercentile: lambda x, q, axis=None: (
+        sorting.nanquantile(x, np.asarray(q) / 100, axis)),
+    np.nansum: reductions.nansum, np.nanmean: reductions.nanmean, np.nanmax: reductions.nanmax,
+    np.nanmin: reductions.nanmin, np.nanprod: reductions.nanprod, np.diff: scanning.diff,
+    np.ediff1d: scanning.ediff1d, np.trapezoid: scanning.trapezoid,
+    np.cumulative_sum: scanning.cumulative_sum, np.cumulative_prod: scanning.cumulative_prod,
+    np.argwhere: indexing.argwhere, np.flatnonzero: indexing.flatnonzero,
+    np.isin: sets.isin, np.bincount: sets.bincount, np.histogram: sets.histogram,
+    np.digitize: lambda x, bins, right=False: sets.bucketize(x, bins, not right),
+    np.vdot: products.vdot, np.convolve: correlation.convolve, np.correlate: correlation.correlate,
     np.array2string: lambda x, *a, **k: np.array2string(x.numpy(), *a, **k),
     np.array_repr: lambda x, *a, **k: repr(x),
 }
 
 
+def _of_room(function: Any) -> Callable[..., Any] | None:
+    """Our function for one of np.linalg or np.fft, which ours follow in name and arguments."""
+    room = {"numpy.linalg": "linalg", "numpy.fft": "fft"}.get(function.__module__)
+    if room is None or function.__name__ in ("norm", "svd", "lstsq", "cross"):
+        return None
+    found = importlib.import_module(f"{__package__}.{room}")
+    return getattr(found, function.__name__, None)
+
+
 def _function(self: Tensor, function: Any, types: Any, args: Any, options: Any) -> Any:
-    """NumPy functions by table; TypeError with a hint for others."""
-    ours = _FUNCTIONS.get(function)
+    """NumPy functions by table, `np.linalg` and `np.fft` by name; TypeError with a hint for others.
+    """
+    ours = _FUNCTIONS.get(function) or _of_room(function)
     if ours is None:
         raise TypeError(f"numpy.{function.__name__}: expected a function that takes Flambeau "
                         "tensors, got one that does not; pass t.numpy()")
@@ -152,6 +130,43 @@ def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndar
                              f"{np.dtype(dtype)}")
         return array.astype(dtype)
     return array.copy() if copy else array
+
+
+# -- Python's protocols ----------------------------------------------------------------------------
+
+
+def _contains(self: Tensor, x: Any) -> bool:
+    """Is x (a number, or a row that broadcasts) equal to an element or row? Forces."""
+    found = self == x
+    if not isinstance(found, Tensor):
+        return False
+    rows = found.ndim - int(as_tensor("in", x).ndim)
+    if rows > 0 and rows < found.ndim:
+        found = reductions.all(found, tuple(range(rows, found.ndim)))
+    return bool(reductions.any(found))
+
+
+def _divmod(self: Tensor, other: Any) -> Any:
+    return NotImplemented if isinstance(other, str) or other is None else (
+        e.floor_divide(self, other), e.remainder(self, other))
+
+
+def _rdivmod(self: Tensor, other: Any) -> Any:
+    return NotImplemented if isinstance(other, str) or other is None else (
+        e.floor_divide(other, self), e.remainder(other, self))
+
+
+def _bytes(self: Tensor) -> bytes:
+    """The elements' bytes, row-major."""
+    return self.buffer().tobytes()
+
+
+def _buffer(self: Tensor, flags: int) -> memoryview:
+    """The buffer protocol, read-only (PEP 688: from Python 3.12 on)."""
+    if flags & 1:  # PyBUF_WRITABLE
+        raise BufferError("buffer: expected a request to read, got one to write; use from_numpy "
+                          "to share memory that both may write")
+    return self.buffer()
 
 
 # -- pickle and copy -----------------------------------------------------------------------------
@@ -216,8 +231,11 @@ def _deepcopy_storage(self: Storage, memo: dict[int, Any]) -> Storage:
 def install() -> None:
     """Gives the protocols to the classes."""
     methods: dict[str, Any] = {
-        "__array__": _array, "__array_ufunc__": _ufunc, "__array_function__": _function,
-        "__reduce_ex__": _reduce, "__copy__": _copy, "__deepcopy__": _deepcopy}
+        "__array__": _array, "__array_ufunc__": ufunc, "__array_function__": _function,
+        "__reduce_ex__": _reduce,
+        "__contains__": _contains, "__divmod__": _divmod, "__rdivmod__": _rdivmod,
+        "__trunc__": Tensor.__int__, "__bytes__": _bytes, "__buffer__": _buffer,
+        "__copy__": _copy, "__deepcopy__": _deepcopy}
     for name, method in methods.items():
         setattr(Tensor, name, method)
     Storage.__reduce__ = _reduce_storage  # type: ignore[method-assign,assignment]

@@ -25,6 +25,7 @@ from . import (
     joining,
     kernels,
     movement,
+    pictures,
     printing,
     products,
     putting,
@@ -195,8 +196,8 @@ def install() -> None:
         setattr(Tensor, name, getattr(Tensor, known))
     extra: dict[str, Any] = {
         "__getitem__": indexing.getitem, "__setitem__": indexing.setitem, "__repr__": printing.text,
-        "__format__": printing.tensor_format, "_repr_html_": printing.html,
-        "where": _where, "graph": _graph,
+        "__format__": printing.tensor_format, "_repr_html_": pictures.html,
+        "_repr_png_": pictures.png, "where": _where, "graph": _graph,
         "__matmul__": _matmul, "__rmatmul__": _rmatmul, "__imatmul__": _imatmul,
         "type": conversion.type_,
         "__cuda_array_interface__": property(_cuda_array_interface),

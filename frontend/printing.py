@@ -67,18 +67,11 @@ def storage_text(storage: Storage) -> str:
     return text(make(storage, None, storage.shape))
 
 
-def html(t: Tensor) -> str:
-    """A notebook's view: a line on what it is, and the values."""
-    state = "lazy" if t.is_lazy else "ready"
-    head = f"{t.dtype.name} {t.shape} on {t.device}, {state}"
-    body = text(t).replace("&", "&amp;").replace("<", "&lt;")
-    return f"<div><small>{head}</small><pre>{body}</pre></div>"
-
-
 def tensor_format(t: Tensor, spec: str) -> str:
-    """`f"{t:.3f}"` formats the one element of a 0-d tensor."""
+    """`f"{t:.3f}"`: one element as Python formats it, several each of them in NumPy's layout."""
     if not spec:
         return text(t) if t.shape else str(t.item())
     if t.size == 1:
         return format(t.item(), spec)
-    raise TypeError(f"format: expected a tensor of one element for {spec!r}, got {t.shape}")
+    return np.array2string(_values(t), separator=", ",
+                           formatter={"all": lambda v: format(v, spec)})

@@ -287,7 +287,7 @@ class Tensor:
 
     def buffer(self) -> memoryview:
         """The values as a read-only memoryview, row-major."""
-        return memoryview(np.ascontiguousarray(self._array()))  # type: ignore[arg-type]
+        return memoryview(np.ascontiguousarray(self._array())).toreadonly()  # type: ignore[arg-type]
 
     def __bool__(self) -> bool:
         return bool(self._only("bool"))

@@ -55,9 +55,10 @@ THIRD_PARTY = {
     "numpy": ("compiler/dtype.py", "compiler/ops.py", "compiler/fold.py", "runtime/", "frontend/"),
     "llvmlite": ("runtime/jit.py",),
     "networkx": ("compiler/show.py", "compiler/fuse.py", "compiler/memory.py"),
-    "PIL": ("frontend/cli/images.py",),
+    "PIL": ("frontend/cli/images.py", "frontend/pictures.py"),
     "h5py": ("frontend/files/mat_worker.py",),
     "pycuda": ("runtime/cuda/",),
+    "scipy": ("frontend/flat.py",),
     "matplotlib": (),
 }
 

@@ -178,13 +178,16 @@ CASES["index_copy"] = Case(lambda a, b: fb.index_copy(a, 1, [2, 0], b * b), (A, 
 add("index_fill", A, args=(1, [2, 0], 1.5), smooth=False)
 add("index_reduce scatter_reduce", A, fn=None)
 CASES["index_reduce"] = Case(lambda a, b: [fb.index_reduce(a, 1, [2, 0], b, r) for r in
-                                           ("mean", "amax", "amin")],
+                                           ("prod", "mean", "amax", "amin")],
                              (A, R(2, 2)), False)
 CASES["scatter_reduce"] = Case(lambda a, b: [fb.scatter_reduce(a, 1, I2, b, r) for r in
-                                             ("sum", "mean", "amax", "amin")],
+                                             ("sum", "prod", "mean", "amax", "amin")],
                                (A, R(2, 4)), False)
 add("scatter", A, R(2, 2), fn=lambda a, b: fb.scatter(a, 1, [[2, 0], [0, 1]], b * b))
 add("scatter_add", A, R(2, 4), fn=lambda a, b: fb.scatter_add(a, 1, I2, b * b))
+add("gather_nd", A, args=([[1, 2], [0, 0], [1, 2]],), smooth=False)
+add("scatter_nd", A, R(2), fn=lambda a, b: [
+    fb.scatter_nd(a, [[1, 2], [0, 0]], b * b, how) for how in (None, "add", "prod", "max")])
 add("put", A, R(2), fn=lambda a, b: fb.put(a, [0, 4], b * b))
 add("put_along_axis", A, R(2, 2), fn=lambda a, b: fb.put_along_axis(a, [[0, 2], [1, 0]], b * b, 1))
 

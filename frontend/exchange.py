@@ -42,6 +42,11 @@ def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | N
     if stream is not None:
         raise BufferError(f"dlpack: expected no stream on the host, got {stream!r}")
     array = self.numpy()
+    if any(s < 0 for s in array.strides):  # PyTorch ends the process over these
+        if copy is False:
+            raise BufferError("dlpack: expected strides of 0 or more without a copy, got "
+                              f"{self.stride()}")
+        copy = True
     old = max_version is None or max_version[0] < 1
     if old and copy is False and not array.flags.writeable:
         array = _writable(array)

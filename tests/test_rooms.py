@@ -56,7 +56,7 @@ THIRD_PARTY = {
     "llvmlite": ("runtime/jit.py",),
     "networkx": ("compiler/show.py", "compiler/fuse.py", "compiler/memory.py"),
     "PIL": ("frontend/cli/images.py", "frontend/pictures.py"),
-    "h5py": ("frontend/files/mat_worker.py",),
+    "h5py": ("frontend/files/mat_worker.py", "frontend/files/mat_versions.py"),
     "pycuda": ("runtime/cuda/",),
     "scipy": ("frontend/flat.py",),
     "matplotlib": (),

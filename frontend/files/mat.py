@@ -15,6 +15,7 @@ from ..tensor import Tensor
 from .arrays import bits_of
 from .mat_hdf5 import MAGIC, load_hdf5
 from .mat_reading import Options, read_v4, read_v5
+from .mat_versions import write_v4, write_v73
 from .mat_writing import write_v5
 from .source import open_source, replacing
 
@@ -44,19 +45,28 @@ def load(file: Any, names: list[str] | None = None, dense: bool = False, squeeze
     return read_v4(source, options)
 
 
-def save(file: Any, variables: Any, compress: bool = False) -> None:
+def save(file: Any, variables: Any, compress: bool = False, version: str | float | None = None
+         ) -> None:
     """Writes variables by name as version 5 (6 to MATLAB), or 7 with compress (mattorch save,
-    saveTable).
+    saveTable); or as version "4", matrices and text alone, or "7.3", which is HDF5 and needs h5py.
 
     variables: a dict, or one tensor, which becomes `x`. Tensors and arrays become arrays (1-d ones
     a column, 0-d ones 1 x 1), numbers double, bools logical, str char, lists cells, dicts structs,
     None an empty array. Raises TypeError for other things and dtypes that MATLAB lacks, ValueError
-    for names that are none to MATLAB.
+    for names that are none to MATLAB and for another version.
     """
+    wanted = ("7" if compress else "5") if version is None else str(version)
+    if wanted not in ("4", "5", "6", "7", "7.3"):
+        raise ValueError(f"mat.save: expected version 4, 5, 6, 7 or 7.3, got {version!r}")
     if not isinstance(variables, dict):
         variables = {"x": variables}
     with replacing(file) as out:
-        write_v5(out, variables, compress)
+        if wanted == "4":
+            write_v4(out, variables)
+        elif wanted == "7.3":
+            write_v73(out, variables)
+        else:
+            write_v5(out, variables, compress or wanted == "7")
 
 
 save_table = save

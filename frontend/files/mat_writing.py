@@ -23,7 +23,7 @@ def write_v5(out: Any, variables: dict[str, Any], compress: bool) -> None:
     """Header and variables."""
     out.write(_HEADER.ljust(116) + bytes(8) + b"\x00\x01IM")
     for name, x in variables.items():
-        _check_name("a variable's name", name)
+        check_name("a variable's name", name)
         data = matrix(name, x, name)
         if compress:
             packed = zlib.compress(data)
@@ -31,7 +31,7 @@ def write_v5(out: Any, variables: dict[str, Any], compress: bool) -> None:
         out.write(data)
 
 
-def _check_name(what: str, name: Any) -> None:
+def check_name(what: str, name: Any) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"mat.save: expected {what} of up to 63 letters, digits and _ that begins "
                          f"with a letter, got {name!r}")
@@ -106,7 +106,7 @@ def _char(name: str, x: str) -> bytes:
 
 def _struct(name: str, x: dict[str, Any], path: str) -> bytes:
     for field in x:
-        _check_name(f"a field of {path}", field)
+        check_name(f"a field of {path}", field)
     width = 64
     names = b"".join(field.encode("ascii").ljust(width, b"\0") for field in x)
     values = b"".join(matrix("", v, f"{path}.{k}") for k, v in x.items())

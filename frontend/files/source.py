@@ -8,6 +8,7 @@ written beside its place and renamed into it, so that it is there whole or not a
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import stat
@@ -99,13 +100,21 @@ def open_source(format: str, file: Any) -> Source:
         return Source(format, file, "bytes")
     if hasattr(file, "read"):
         return Source(format, file.read(), str(getattr(file, "name", "stream")))
-    with open(file, "rb") as opened:
+    with _opened(format, file) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):  # a pipe has no map
             return Source(format, opened.read(), os.fspath(file))
         if os.fstat(opened.fileno()).st_size == 0:
             return Source(format, b"", os.fspath(file))
         mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
     return Source(format, mapped, os.fspath(file))
+
+
+def _opened(format: str, file: Any) -> BinaryIO:
+    try:
+        return open(file, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, f"{format}: expected a file, got a path where there "
+                                "is none", os.fspath(file)) from None
 
 
 @contextlib.contextmanager

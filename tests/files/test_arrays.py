@@ -224,3 +224,34 @@ def umask() -> int:
     found = os.umask(0)
     os.umask(found)
     return found
+
+
+LACKING = {(name, ".t7") for name in ("bfloat16", "complex64", "complex128")} | {
+    (name, ".mat") for name in ("float16", "bfloat16")}
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".safetensors", ".t7", ".mat"])
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "complex64", "complex128", "bool"])
+def test_every_dtype_through_every_format(name: str, ending: str, tmp_path: Path) -> None:
+    """The same bits come back, or the format says that it lacks the dtype."""
+    t = (fb.arange(6).view(2, 3) % 2 * 1.5).to(name)
+    path = tmp_path / f"x{ending}"
+    try:
+        fb.save({"t": t} if ending in (".npz", ".mat") else t, path)
+    except (TypeError, ValueError) as error:
+        assert "expected" in str(error) and name in str(error), error
+        assert (name, ending) in LACKING
+        return
+    assert (name, ending) not in LACKING
+    found = fb.load(path)
+    found = found["t"] if isinstance(found, dict) else found
+    kept = fb.uint8 if (name, ending) == ("bool", ".t7") else t.dtype  # Torch7 has no bool
+    assert found.dtype is kept and found.shape == t.shape and (found == t).all()
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".safetensors", ".t7", ".mat"])
+def test_a_missing_file(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"none{ending}"
+    with pytest.raises(FileNotFoundError, match=r"\w+: expected a file, got a path where there is "
+                       rf"none: '.*none{ending}'"):
+        fb.load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +267,56 @@ def test_a_damaged_file_of_version_7_3(tmp_path: Path) -> None:
     data = hdf5(tmp_path / "x.mat", fill).read_bytes()
     with pytest.raises(FileError, match=r"expected a file of version 7.3 that HDF5 reads, got O"):
         fb.mat.load(data[:700])
+
+
+VALUES = {"a": np.arange(6.0).reshape(2, 3), "f": np.float32([[1.5, -2]]),
+          "i": np.int32([[1], [2]]), "c": np.array([[1 + 2j, 3]]), "b": np.array([[True, False]]),
+          "s": "hello", "e": np.zeros((0, 3)), "u": np.uint8([[7]])}
+
+
+@pytest.mark.parametrize("version", [4, "7.3"])
+def test_written_versions_are_read(version: Any, tmp_path: Path) -> None:
+    if version == "7.3":
+        pytest.importorskip("h5py")
+    path = tmp_path / "x.mat"
+    fb.mat.save(path, {**VALUES, "n": None, "t": fb.tensor([1.0, 2.0])}, version=version)
+    found = fb.mat.load(path)
+    for name, value in VALUES.items():
+        got = found[name] if isinstance(value, str) else found[name].numpy()
+        np.testing.assert_array_equal(got, value)
+        if not isinstance(value, str) and version == "7.3":
+            assert got.dtype == value.dtype, name
+    assert found["n"].shape == (0, 0) and found["t"].tolist() == [[1], [2]]
+    if version == 4:
+        theirs = scipy.io.loadmat(path)
+        for name, value in VALUES.items():
+            np.testing.assert_array_equal(theirs[name], [value] if name == "s" else value)
+
+
+def test_nested_values_in_version_7_3(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "x.mat"
+    value = {"m": fb.ones(2, 2), "deep": {"text": "a\u03bb", "cells": [1.0, "two", [fb.zeros(1)]]},
+             "none": []}
+    fb.mat.save(path, value, version="7.3")
+    found = fb.mat.load(path)
+    assert found["m"].tolist() == [[1, 1], [1, 1]] and found["deep"]["text"] == "a\u03bb"
+    first, second, [third] = found["deep"]["cells"]
+    assert (first.item(), second, third.item(), found["none"]) == (1, "two", 0, [])
+    with h5py.File(path) as file:
+        assert file["m"].attrs["MATLAB_class"] == b"double" or (
+            file["m"].attrs["MATLAB_class"] == b"single")
+        assert file.userblock_size == 512
+
+
+@pytest.mark.parametrize(("value", "version", "kind", "text"), [
+    ({"x": [1]}, 4, TypeError, "mat.save: x: expected tensors, numbers, texts"),
+    ({"x": np.int64([1])}, 4, TypeError, "mat.save: x: expected a dtype of version 4 (float64, "),
+    ({"x": np.zeros((2, 2, 2))}, 4, ValueError,
+     "mat.save: x: expected up to two axes in version 4, got shape (2, 2, 2)"),
+    ({"x": fb.ones(2).half()}, "7.3", TypeError,
+     "mat.save: x: expected a dtype that MATLAB has, got float16"),
+    ({"x": 1.0}, 8, ValueError, "mat.save: expected version 4, 5, 6, 7 or 7.3, got 8")])
+def test_versions_refuse(value, version, kind, text, tmp_path: Path) -> None:
+    with pytest.raises(kind, match=re.escape(text)):
+        fb.mat.save(tmp_path / "x.mat", value, version=version)

@@ -236,6 +236,46 @@ add("avg_pool1d max_pool1d avg_pool max_pool", R(1, 2, 6), args=(2,))
 add("avg_pool2d max_pool2d", R(1, 1, 4, 4), args=(2,))
 add("avg_pool3d max_pool3d", R(1, 1, 2, 4, 2), args=(2,))
 
+# -- for nets --------------------------------------------------------------------------------------
+IMAGE, CHANNELS = R(2, 4, 3, 3), R(4)
+LABELS = np.array([2, 0])
+add("adaptive_avg_pool", IMAGE, args=((2, 2),))
+add("adaptive_max_pool", IMAGE, args=((2, 2),), smooth=False)
+add("affine_grid", R(1, 2, 3), args=((1, 1, 2, 3),))
+add("grid_sample", R(1, 1, 4, 4), R(1, 2, 2, 2, low=-0.8, high=0.8), fn=lambda x, g: [
+    fb.grid_sample(x, g, mode, padding) for mode, padding in (
+        ("bilinear", "zeros"), ("bicubic", "border"))], smooth=False)
+add("batch_norm", IMAGE, CHANNELS, CHANNELS, fn=lambda x, w, b: [
+    fb.batch_norm(x, None, None, w, b, training=True),
+    fb.batch_norm(x, w, b * b + 1, w, b)])
+add("group_norm", IMAGE, CHANNELS, CHANNELS, fn=lambda x, w, b: fb.group_norm(x, 2, w, b))
+add("instance_norm", IMAGE, CHANNELS, CHANNELS)
+add("layer_norm", R(2, 4), R(4), R(4), fn=lambda x, w, b: fb.layer_norm(x, 4, w, b))
+add("rms_norm", R(2, 4), R(4), fn=lambda x, w: fb.rms_norm(x, 4, w))
+add("local_response_norm", IMAGE, args=(3,))
+add("normalize", A)
+add("binary_cross_entropy", R(2, 3, low=0.1, high=0.9), R(2, 3, low=0, high=1))
+add("binary_cross_entropy_with_logits", A, R(2, 3, low=0, high=1))
+add("l1_loss", A, R(2, 3), smooth=False)
+add("mse_loss", A, R(2, 3))
+add("smooth_l1_loss", A, R(2, 3), smooth=False)
+add("nll_loss", A, P(3), fn=lambda x, w: fb.nll_loss(x, LABELS, w))
+add("cross_entropy", A, fn=lambda x: [fb.cross_entropy(x, LABELS, label_smoothing=0.1),
+                                      fb.cross_entropy(x, fb.softmax(x * x))])
+add("interpolate", R(1, 1, 3, 3), fn=lambda x: [
+    fb.interpolate(x, (5, 4), mode=mode) for mode in ("nearest", "bilinear", "bicubic", "area")])
+add("resample", A, fn=lambda x: [fb.resample(x, 1, [0.2, 1.7], mode) for mode in
+                                 ("linear", "cubic")])
+add("lp_pool", IMAGE, args=(2, 2))
+add("max_unpool", R(1, 1, 2, 2), fn=lambda x: fb.max_unpool(
+    x, np.array([[[[0, 3], [9, 14]]]]), (4, 4)))
+add("pixel_shuffle", R(1, 4, 1, 2), args=(2,))
+add("pixel_unshuffle", R(1, 1, 2, 4), args=(2,))
+add("rotary_embedding", R(2, 4), R(2, 2), R(2, 2))
+add("scaled_dot_product_attention", R(2, 3, 4), R(2, 3, 4), R(2, 3, 2), fn=lambda q, k, v: [
+    fb.scaled_dot_product_attention(q, k, v, is_causal=True),
+    fb.scaled_dot_product_attention(q, k, v, softcap=2.0)])
+
 # -- random: the same draws at every point ---------------------------------------------------------
 
 

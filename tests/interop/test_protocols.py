@@ -171,6 +171,11 @@ def test_dlpack_with_numpy(name: str) -> None:
     shared, copied = fb.from_dlpack(array), fb.from_dlpack(array, copy=True)
     array[:] = 0
     assert not shared.any() and copied.all()
+    turned = t[::-1, ::-1]  # PyTorch ends the process over negative strides
+    np.testing.assert_array_equal(np.from_dlpack(turned), turned.numpy())
+    assert min(np.from_dlpack(turned).strides) > 0
+    with pytest.raises(BufferError, match="dlpack: expected strides of 0 or more without a copy"):
+        np.from_dlpack(turned, copy=False)
     assert t.__dlpack_device__() == (1, 0)
     assert "versioned" in str(t.__dlpack__(max_version=(1, 0)))
     assert "versioned" not in str(t.__dlpack__())

@@ -7,12 +7,15 @@ wait in memory, which is little beside the rows.
 
 from __future__ import annotations
 
+import math
+
 from flambeau.compiler.fuse import COSTLY
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import ELEMENTWISE, OPS
 
 MANY = 32  # rows that are worth a kernel of their own
+LONG = 64  # elements of a row that is walked in vectors, so that its result is one lane's work
 
 
 def split_epilogues(kernels: list[Kernel]) -> list[Kernel]:
@@ -20,9 +23,15 @@ def split_epilogues(kernels: list[Kernel]) -> list[Kernel]:
     out: list[Kernel] = []
     for k in kernels:
         out.append(k)
-        if k.kind == "rows":
+        if k.kind == "rows" and _along_memory(k):
             out += [_moved(k, s) for s in list(k.stores) if _worthwhile(k, s)]
     return out
+
+
+def _along_memory(k: Kernel) -> bool:
+    """Is the row what vectors walk along? Windows of a pooling are not: there lanes are results."""
+    last = max((i for i, e in enumerate(k.space) if e > 1), default=-1)
+    return last in k.axes and math.prod(k.space[i] for i in k.axes) >= LONG
 
 
 def _worthwhile(k: Kernel, s: Store) -> bool:

@@ -284,6 +284,20 @@ def test_errors_name_the_size_at_hand() -> None:
         f(drawn(7, 3), fb.tensor([0, 1, 7])).numpy()
 
 
+def test_a_fault_while_generalising_costs_nobody_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise AttributeError("a fault")
+
+    monkeypatch.setattr(families.general, "raised", broken)
+    f = fb.compile(lambda x: x * 2 - 7, dynamic=True)
+    with override(check=False):
+        for n in (5, 9):
+            np.testing.assert_array_equal(f(drawn(n)).numpy(), drawn(n).numpy() * 2 - 7)
+    assert "no general program: n = 9: AttributeError: a fault" in f.explain()
+    with pytest.raises(AttributeError, match="a fault"), override(check=True):
+        f(drawn(11))
+
+
 def test_looking_inside() -> None:
     f = fb.compile(lambda x: (x * 2).exp(), dynamic=True)
     for n in (5, 9, 11):

@@ -60,7 +60,7 @@ def serve(request: Request, target: Target, after: int) -> execute.Executable | 
                 family.met = [*family.met, numbers][-LOOKED:]
             return None
         for program in family.programs:
-            if size.admits(program.facts, n):
+            if program.serves(n):
                 return program.at(n)
         if len(family.programs) >= MOST:
             family.refused = f"n = {n}: {MOST} general programs are for others"
@@ -141,6 +141,8 @@ def _made(family: Family, request: Request, target: Target, n: int) -> execute.G
 
     try:
         asked = general.raised(request, family.template, symbol)
+        if any(not v & (v - 1) for _, s in asked.numbers for v in [size.valued(s, n)]):
+            raise NotGeneral("a power of two in the formula")
         while number < MOST:
             digest = asked.digest(target) + f"-{number}"
             made = execute.load_general(digest, build, target, n)

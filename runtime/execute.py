@@ -253,8 +253,14 @@ class General:
         self.plan, self.code, self.build = plan, code, build
         self.facts = plan["facts"]
 
+    def serves(self, n: int) -> bool:
+        """Is it for this n? Where n is a number in the formula, powers of two are not served: of
+        them algebra knows more (a division is a product), and a sum may be cut otherwise."""
+        numbers = size.bound(self.plan["numbers"], n)
+        return size.admits(self.facts, n) and all(v & (v - 1) for _, v in numbers)
+
     def at(self, n: int) -> Executable:
-        """The program for one n, which the facts must admit."""
+        """The program for one n that it serves."""
         start = time.perf_counter()
         fields = {k: v for k, v in self.plan.items() if k not in ("facts", "code")}
         program = _from_plain(size.bound(fields, n))

@@ -19,7 +19,7 @@ from flambeau.runtime import jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-SIZES = (5, 9, 13, 0, 1, 2, 7, 15, 16, 17, 64, 100, 1000, 1025, 33, 96, 130, 500)
+SIZES = (5, 9, 13, 0, 1, 2, 7, 15, 16, 17, 64, 100, 1000, 1025, 33, 96, 130, 500, 128)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,8 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[[int], tuple[Any, ...]], int
     "flattened": (lambda x: (x.reshape(-1) * 2).reshape(-1, 2, 3), lambda n: (drawn(n, 6),), 13),
     "columns summed": (lambda x: (x * x).sum(0), lambda n: (drawn(n, 64),), 8),
     "all summed": (lambda x: (x * x).sum(), lambda n: (drawn(n),), 3),
-    "mean": (lambda x: x.mean(), lambda n: (drawn(n),), 6),
+    "mean": (lambda x: x.mean(), lambda n: (drawn(n),), 4),
+    "mean of some": (lambda x: (x.log_softmax(-1)[:, 3]).mean(), lambda n: (drawn(n, 10),), 4),
     "long rows": (lambda x: x.softmax(-1), lambda n: (drawn(4, n),), 6),
     "layer": (lambda x, w, b: (x @ w + b).tanh(),
               lambda n: (drawn(n, 64), drawn(64, 48), drawn(48)), 14),
@@ -221,7 +222,7 @@ def test_gradients() -> None:
     f = fb.compile(fb.value_and_grad(loss, (0, 1)))
     own = fb.compile(fb.value_and_grad(loss, (0, 1)), dynamic=False)
     with override(general=3):
-        for n in (30, 40, 50, 60, 33, 512):
+        for n in (30, 40, 50, 60, 33, 500):
             args = drawn(n, 8), drawn(8)
             for a, b in zip(f(*args)[1], own(*args)[1]):
                 assert bits(a) == bits(b), n
@@ -237,7 +238,7 @@ def test_attention_and_its_gradients() -> None:
     f = fb.compile(fb.value_and_grad(attention, (0, 1)), dynamic=True)
     w = drawn(16, 16) / 8
     exact = fb.value_and_grad(attention, (0, 1))
-    for n in (70, 75, 33, 90, 127, 64, 130, 200):
+    for n in (70, 75, 33, 90, 127, 66, 130, 200):
         x = drawn(n, 16)
         got, want = f(x, w), exact(x.double(), w.double())
         np.testing.assert_allclose(got[0].numpy(), want[0].numpy(), rtol=1e-4, atol=1e-6)

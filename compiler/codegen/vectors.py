@@ -56,7 +56,7 @@ def ease(flat: ix.Index, v: ix.Var, value: Callable[[int], int]) -> float:
 def filling(extent: int, target: Target) -> float:
     """The share of float lanes that do work along an axis of this length."""
     lanes = target.lanes(4)
-    return extent / (-(-extent // lanes) * lanes)
+    return extent / max(lanes, -(-extent // lanes) * lanes)
 
 
 def count(extent: int, folds: bool, cost: int, itemsize: int, target: Target, reduces: bool

@@ -13,6 +13,7 @@ import pytest
 from flambeau import families
 from flambeau import realize as door
 from flambeau.compiler import size
+from flambeau.compiler.codegen import vectors
 from flambeau.compiler.config import override
 from flambeau.compiler.terms import NotGeneral
 from flambeau.runtime import jit
@@ -305,3 +306,10 @@ def test_looking_inside() -> None:
         f(drawn(n))
     assert "%size0" in f.llvm_ir() and "map_mul_exp_n" in f.asm()
     assert "map_mul_exp_n" in str(f.profile(seconds=0.001))
+
+
+def test_axes_that_may_be_empty_fill_no_lanes() -> None:
+    assert vectors.filling(0, jit.host_target()) == 0
+    for n in range(40):
+        x = np.ones((n, 3), np.float32)
+        assert np.array_equal(fb.tensor(x).prod(0).numpy(), x.prod(0))

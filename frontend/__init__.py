@@ -69,15 +69,31 @@ _methods.install()
 _guests.install()
 
 
-_IN_FILES = ("load", "load_checkpoint", "mat", "save", "save_checkpoint")
-_IN_LINALG = ("cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "logdet",
-              "matrix_exp", "matrix_power", "slogdet", "vecdot")
-_IN_TORCH7 = ("btrifact", "btrisolve", "eig", "gels", "gesv", "inverse", "orgqr", "ormqr", "potrf",
-              "potri", "potrs", "pstrf", "qr", "svd", "symeig", "trtrs")
-_LATER = {**dict.fromkeys(_IN_FILES, "files"), **dict.fromkeys(_IN_LINALG, "linalg"),
-          **dict.fromkeys(_IN_TORCH7, "linalg.torch7"), "CmdLine": "utilities",
-          "flat_function": "flat", "from_pil": "pictures", "to_pil": "pictures",
-          "linear_operator": "flat", "Timer": "utilities"}
+# what few programs need, by the module that has it: loaded when first used
+_HELD = {
+    "attention": ("rotary_embedding", "scaled_dot_product_attention"),
+    "files": ("load", "load_checkpoint", "mat", "save", "save_checkpoint"),
+    "flat": ("flat_function", "linear_operator"),
+    "linalg": ("cholesky", "cholesky_inverse", "cholesky_solve", "det", "geqrf", "logdet",
+        "matrix_exp", "matrix_power", "slogdet", "vecdot"),
+    "linalg.torch7": ("btrifact", "btrisolve", "eig", "gels", "gesv", "inverse", "orgqr", "ormqr",
+        "potrf", "potri", "potrs", "pstrf", "qr", "svd", "symeig", "trtrs"),
+    "losses": ("binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
+        "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss"),
+    "normalizing": ("batch_norm", "group_norm", "instance_norm", "layer_norm",
+        "local_response_norm", "normalize", "rms_norm"),
+    "pictures": ("from_pil", "to_pil"),
+    "pooling": ("adaptive_avg_pool", "adaptive_max_pool", "max_unpool"),
+    "quantizing": ("dequantize", "fake_quantize", "quantize"),
+    "recurrent": ("gru", "lstm", "rnn"),
+    "regions": ("box_iou", "col2im", "deform_conv2d", "nms", "roi_align"),
+    "resampling": ("affine_grid", "grid_sample", "interpolate", "pixel_shuffle",
+        "pixel_unshuffle", "resample"),
+    "utilities": ("CmdLine", "Timer"),
+    "windows": ("bartlett_window", "blackman_window", "hamming_window", "hann_window", "istft",
+        "stft"),
+}
+_LATER = {name: module for module, names in _HELD.items() for name in names}
 
 
 def __getattr__(name: str) -> _Any:

@@ -16,8 +16,8 @@ from flambeau.compiler.node import Node
 from flambeau.compiler.ops import COMPLEX
 
 from .creation import constant, number
-from .elementwise import eq, float_operands, floating, inexact, inexact_operands
-from .recording import Operands, as_tensor, into, real_only
+from .elementwise import eq, float_operands, floating, gt, inexact, inexact_operands, where
+from .recording import Operands, as_tensor, as_tensors, into, real_only
 from .reductions import all as all_
 from .tensor import Tensor, derive, read
 
@@ -159,6 +159,23 @@ def square(x: Any, *, out: Tensor | None = None) -> Tensor:
     n = read(t)
     made = derive(N.elementwise("and" if n.dtype is dt.bool_ else "mul", n, n), t)
     return into("square", made, out)
+
+
+def celu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where positive, else alpha (exp(x / alpha) - 1). Floating, shape of x. PyTorch celu; Barron
+    2017. Raises ValueError for alpha 0."""
+    if alpha == 0:
+        raise ValueError("celu: expected alpha other than 0, got 0")
+    t, n = floating("celu", x)
+    below = op("mul", op("expm1", op("div", op("where", op("le", n, 0), n, 0), alpha)), alpha)
+    return derive(op("where", op("le", n, 0), below, n), t)
+
+
+def prelu(x: Any, slope: Any) -> Tensor:
+    """x where positive, else slope * x; slope broadcasts to x (PyTorch's, one a channel, stands at
+    axis 1: shape it (c, 1, 1)). Torch7 nn.PReLU; He et al. 2015."""
+    t, s = as_tensors("prelu", x, slope)
+    return where(gt(t, 0), t, t * s)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:

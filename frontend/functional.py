@@ -8,14 +8,11 @@ movement, joining, indexing, sorting, products, random, conversion, convolution.
 from __future__ import annotations
 
 from .activations import (
-    addcdiv, addcmul, allclose, array_equal, clamp, clamp_max, clamp_min, deg2rad, elu, equal,
+    addcdiv, addcmul, allclose, array_equal, celu, clamp, clamp_max, clamp_min, deg2rad, elu, equal,
     erfinv, frac, gelu, hard_sigmoid, hard_swish, hard_tanh, hardshrink, heaviside, isclose,
     isfinite, isneginf, isposinf, leaky_relu, lerp, log_sigmoid, logit, mish, nan_to_num,
-    nextafter, rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink, softsign,
-    square, tanhshrink, threshold, xlogy
-)
-from .attention import (
-    rotary_embedding, scaled_dot_product_attention
+    nextafter, prelu, rad2deg, reciprocal, relu, relu6, rsqrt, selu, silu, sinc, softshrink,
+    softsign, square, tanhshrink, threshold, xlogy
 )
 from .complexes import (
     adjoint, angle, complex, conj, imag, is_complex, polar, real, view_as_complex, view_as_real
@@ -60,21 +57,11 @@ from .joining import (
     concatenate, dstack, hstack, pad, repeat, repeat_interleave, roll, stack, tile, unfold,
     vstack
 )
-from .losses import (
-    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss,
-    nll_loss, smooth_l1_loss
-)
 from .movement import (
     array_split, atleast_1d, atleast_2d, broadcast_tensors, broadcast_to,
     chunk, clone, diagonal, expand, expand_dims, flatten, flip, fliplr, flipud,
     matrix_transpose, meshgrid, moveaxis, narrow, permute, ravel, reshape, rot90, select, split,
     squeeze, swapaxes, t, transpose, unbind, unflatten, unsqueeze
-)
-from .normalizing import (
-    batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm
-)
-from .pooling import (
-    adaptive_avg_pool, adaptive_max_pool, max_unpool
 )
 from .products import (
     addbmm, addmm, addmv, addr, baddbmm, bmm, cdist, cross, diag, diag_embed, dot, ger,
@@ -93,9 +80,6 @@ from .reductions import (
     Extreme, all, amax, amin, aminmax, any, argmax, argmin, count_nonzero, cummax, cummin,
     cumprod, cumsum, dist, log_softmax, logsumexp, max, mean, min, nanmax, nanmean, nanmin,
     nanprod, nansum, norm, prod, ptp, softmax, softmin, std, sum, var, var_mean
-)
-from .resampling import (
-    affine_grid, grid_sample, interpolate, pixel_shuffle, pixel_unshuffle, resample
 )
 from .scanning import (
     cumulative_prod, cumulative_sum, cumulative_trapezoid, diff, ediff1d, logcumsumexp,
@@ -159,27 +143,9 @@ __all__ += ["bhistc", "bincount", "bucketize", "histc", "histogram", "histogram_
 __all__ += ["Sorted", "argpartition", "argsort", "kthvalue", "median", "mode", "msort", "nanmedian",
             "nanquantile", "partition", "percentile", "quantile", "sort", "topk"]
 __all__ += ["as_strided", "map_storage"]
-__all__ += [
-    "choose",
-    "compress",
-    "diag_indices",
-    "gather_nd",
-    "index_reduce",
-    "put",
-    "put_along_axis",
-    "scatter_nd",
-    "scatter_reduce",
-    "tril_indices",
-    "triu_indices",
-]
+__all__ += ["choose", "compress", "diag_indices", "gather_nd", "index_reduce", "put",
+            "put_along_axis", "scatter_nd", "scatter_reduce", "tril_indices", "triu_indices"]
 
 __all__ += ["broadcast_shapes", "can_cast", "cumulative_prod", "cumulative_sum", "finfo",
             "from_dlpack", "iinfo", "isdtype", "nextafter", "result_type", "vecdot"]
-__all__ += ["rotary_embedding", "scaled_dot_product_attention"]
-__all__ += ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
-            "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss"]
-__all__ += ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm",
-            "normalize", "rms_norm"]
-__all__ += ["adaptive_avg_pool", "adaptive_max_pool", "lp_pool", "max_unpool"]
-__all__ += ["affine_grid", "grid_sample", "interpolate", "pixel_shuffle", "pixel_unshuffle",
-            "resample"]
+__all__ += ["celu", "lp_pool", "prelu"]

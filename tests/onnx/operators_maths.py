@@ -76,6 +76,22 @@ def _elu(x: Any, alpha: float = 1.0) -> Any:
     return fb.elu(x, alpha)
 
 
+@row("Celu")
+def _celu(x: Any, alpha: float = 1.0) -> Any:
+    return fb.celu(x, alpha)
+
+
+@row("PRelu")
+def _prelu(x: Any, slope: Any) -> Any:
+    return fb.prelu(x, slope)
+
+
+@row("SwiGLU")
+def _swiglu(x: Any, gate: Any = None, alpha: float = 1.0, axis: int = -1, **_: Any) -> Any:
+    a, b = fb.chunk(x, 2, axis) if gate is None else (x, gate)
+    return a * fb.sigmoid(a * alpha) * b
+
+
 @row("Selu")
 def _selu(x: Any, alpha: float = 1.67326319217681884765625,
           gamma: float = 1.05070102214813232421875) -> Any:

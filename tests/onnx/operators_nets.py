@@ -290,3 +290,49 @@ def _resize(x: Any, roi: Any = None, scales: Any = None, sizes: Any = None, axes
 def _upsample(x: Any, scales: Any, mode: str = "nearest") -> Any:
     return _resize(x, None, scales, mode=mode, coordinate_transformation_mode="asymmetric",
                    nearest_mode="floor")
+
+
+@row("Col2Im")
+def _col2im(x: Any, image: Any, block: Any, dilations: Any = None, pads: Any = None,
+            strides: Any = None) -> Any:
+    rank = image.shape[0]
+    ends = list(zip(pads[:rank], pads[rank:])) if pads else 0
+    return fb.col2im(x, image.tolist(), block.tolist(), dilations or 1, ends, strides or 1)
+
+
+@row("DeformConv")
+def _deform_conv(x: Any, w: Any, offset: Any, b: Any = None, mask: Any = None,
+                 kernel_shape: Any = None, strides: Any = None, dilations: Any = None,
+                 pads: Any = None, group: int = 1, offset_group: int = 1) -> Any:
+    s, d, p = _geometry(x, w.shape[2:], strides, dilations, pads, "NOTSET")
+    return fb.deform_conv2d(x, offset, w, b, s, p, d, mask, group)
+
+
+@row("RoiAlign")
+def _roi_align(x: Any, rois: Any, index: Any, mode: str = "avg", output_height: int = 1,
+               output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,
+               coordinate_transformation_mode: str = "half_pixel") -> Any:
+    return fb.roi_align(x, rois, index, (output_height, output_width), spatial_scale,
+                        sampling_ratio, coordinate_transformation_mode == "half_pixel", mode)
+
+
+@row("NonMaxSuppression")
+def _nms(boxes: Any, scores: Any, most: Any = None, threshold: Any = None, least: Any = None,
+         center_point_box: int = 0) -> Any:
+    limit = 0 if most is None else int(most.item())
+    if center_point_box:
+        boxes = fb.concatenate([boxes[..., :2] - boxes[..., 2:] / 2,
+                                boxes[..., :2] + boxes[..., 2:] / 2], -1)
+    else:  # any two corners
+        a, b = boxes[..., :2], boxes[..., 2:]
+        boxes = fb.concatenate([fb.minimum(a, b), fb.maximum(a, b)], -1)
+    rows = []
+    for i in range(scores.shape[0]):
+        for c in range(scores.shape[1]):
+            value = scores[i, c]
+            candidates = fb.arange(value.shape[0]) if least is None else (
+                fb.flatnonzero(value > least))
+            kept = fb.nms(boxes[i][candidates], value[candidates],
+                          0.0 if threshold is None else threshold.item())
+            rows += [[i, c, int(k)] for k in candidates[kept[:limit]].tolist()]
+    return fb.tensor(rows, "int64")

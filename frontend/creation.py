@@ -42,9 +42,9 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     """A tensor with a copy of data: nested lists of numbers, an array or a tensor.
 
     Without dtype, Python floats give the default dtype, ints int64 and bools bool; arrays and
-    tensors keep theirs. Without device, tensors (and lists of them) stay where they are and all
-    else goes to the default device. Torch7 Tensor(table), NumPy array. Raises TypeError
-    for other data, ValueError for ragged lists.
+    tensors keep theirs (bfloat16 of ml_dtypes too). Without device, tensors (and lists of them)
+    stay where they are and all else goes to the default device. Torch7 Tensor(table), NumPy
+    array. Raises TypeError for other data, ValueError for ragged lists.
     """
     wanted = None if dtype is None else as_dtype("tensor", dtype)
     if isinstance(data, Tensor) and data._storage.shared is None:
@@ -103,6 +103,8 @@ def _to_array(name: str, data: Any, wanted: DType | None) -> tuple[np.ndarray, D
     """An array and the dtype that data has by itself."""
     if isinstance(data, np.ndarray | np.generic | Tensor):
         array = np.asarray(data)
+        if array.dtype.name == "bfloat16":  # of ml_dtypes, as JAX has it
+            return array, dt.bfloat16
         return array, dt.from_numpy(array.dtype)
     try:
         array = np.asarray(data)
@@ -200,7 +202,8 @@ def asarray(data: Any, dtype: Any = None, copy: bool | None = None) -> Tensor:
 
 def _shareable(array: np.ndarray) -> bool:
     flags = array.flags
-    return flags.c_contiguous and flags.writeable and flags.aligned and array.dtype.isnative
+    return (flags.c_contiguous and flags.writeable and flags.aligned and array.dtype.isnative
+            and array.dtype.kind != "V")  # bfloat16 of ml_dtypes
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -211,10 +214,11 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}")
+    dtype = dt.from_numpy(array.dtype)
     if not _shareable(array):
         raise ValueError("from_numpy: expected a writable C-contiguous array, got one of shape "
                          f"{array.shape} with strides {array.strides}; fb.tensor copies")
-    made = result(door.shared_leaf(array, dt.from_numpy(array.dtype)))
+    made = result(door.shared_leaf(array, dtype))
     made._storage.shared = array
     return made
 

@@ -71,8 +71,6 @@ def ours(value: Any) -> Any:
         value = numpy_helper.to_array(value)
     if value is None:
         return None
-    if value.dtype.name == "bfloat16":
-        return fb.tensor(value.view(np.uint16)).bitcast(fb.bfloat16)
     return fb.tensor(value)
 
 

@@ -99,3 +99,47 @@ def _rotary_embedding(x: Any, cos: Any, sin: Any, positions: Any = None, interle
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
     made = fb.rotary_embedding(x, cos, sin, bool(interleaved))
     return made.transpose(1, 2).reshape(x.shape[0], x.shape[2], -1) if flat else made
+
+
+@row("FlexAttention")
+def _flex_attention(q: Any, k: Any, v: Any, scale: float | None = None, score_mod: Any = None,
+                    prob_mod: Any = None, softmax_precision: int = 0) -> Any:
+    """Scores and weights go through graphs of the caller's."""
+    wide = q.dtype if q.dtype.itemsize > 2 else fb.float32
+    if k.shape[1] != q.shape[1]:
+        k, v = (fb.repeat_interleave(t, q.shape[1] // t.shape[1], 1) for t in (k, v))
+    root = math.sqrt(1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    scores = ((q * root) @ (k * root).transpose(2, 3)).to(wide)
+    scores = scores if score_mod is None else score_mod(scores)[0]
+    weights = fb.softmax(scores, -1)
+    weights = weights if prob_mod is None else prob_mod(weights)[0]
+    return (weights @ v.to(wide)).to(v.dtype)
+
+
+@row("LinearAttention")
+def _linear_attention(q: Any, k: Any, v: Any, past: Any = None, decay: Any = None, beta: Any = None,
+                      q_num_heads: int = 1, kv_num_heads: int = 1, scale: float = 0.0,
+                      update_rule: str = "gated_delta", chunk_size: int = 0) -> Any:
+    """A state (b, h, d_k, d_v) that fades, is corrected by what it says of k, and takes k v' up."""
+    out, kept = q.dtype, (q if past is None else past).dtype
+    q, k, v = (_heads(t.float(), n) for t, n in zip(
+        (q, k, v), (q_num_heads, kv_num_heads, kv_num_heads)))
+    state = fb.zeros(*k.shape[:2], k.shape[3], v.shape[3]) if past is None else past.float()
+    rows = [t.moveaxis(2, 0) for t in (q, k, v)]
+    rows += [_heads(t.float(), kv_num_heads if t.shape[2] > 1 else 1).moveaxis(2, 0)
+             for t in (decay, beta) if t is not None]
+    factor = scale or 1 / math.sqrt(q.shape[3])
+
+    def step(state: Any, row: Any) -> Any:
+        now_q, now_k, now_v, *more = row
+        if decay is not None:
+            state = state * fb.exp(more.pop(0)).unsqueeze(-1)
+        if beta is not None:
+            now_v = more.pop(0) * (now_v - (state * now_k.unsqueeze(-1)).sum(2))
+        state = state + now_k.unsqueeze(-1) * now_v.unsqueeze(2)
+        read = fb.repeat_interleave(state, q_num_heads // kv_num_heads, 1)
+        return state, (read * now_q.unsqueeze(-1)).sum(2) * factor
+
+    last, ys = fb.scan(step, state, tuple(rows))
+    made = ys.permute(1, 0, 2, 3).reshape(ys.shape[1], ys.shape[0], -1)
+    return made.to(out), last.to(kept)

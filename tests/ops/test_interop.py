@@ -148,3 +148,11 @@ def test_numpy_takes_our_dtypes():
         assert np.dtype(ours) == ours.numpy and np.zeros(2, ours).dtype == ours.numpy
     with pytest.raises(AttributeError, match="dtype: expected a dtype of NumPy's, got bfloat16"):
         fb.bfloat16.dtype  # noqa: B018
+
+
+def test_bfloat16_of_ml_dtypes():
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    a = np.array([[1.5, -3e38], [np.nan, 1 / 3]], ml_dtypes.bfloat16)
+    check(fb.tensor(a.T), a.T.astype(np.float32), "bfloat16", 0)
+    check(fb.asarray(a) + 1, (a.astype(np.float32) + 1), "bfloat16", 1e-2)
+    check(fb.tensor(a, "float64"), a.astype(np.float64), "float64")

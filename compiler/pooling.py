@@ -205,9 +205,10 @@ class _Pass:
             return None
         place = _number(pool, pool.cells.shape, n.dtype)
         e = nd.elementwise
-        found = e("or", e("eq", pool.cells, nd.expand(pool.largest, pool.cells.shape)),
-                  e("isnan", pool.cells))
-        candidates = e("where", found, place, nd.const(n.dtype, count, pool.cells.shape))
+        m = pool.largest  # one comparison an element; beside a NaN infinity is as large
+        bound = e("where", e("isnan", m), nd.const(m.dtype, math.inf, m.shape), m)
+        less = e("lt", pool.cells, nd.expand(bound, pool.cells.shape))
+        candidates = e("where", less, nd.const(n.dtype, count, pool.cells.shape), place)
         made = nd.reduce_("min", candidates, pool.axes)
         self.firsts[n] = pool, nd.reshape(made, pool.maxima)
         return nd.reshape(made, n.shape)

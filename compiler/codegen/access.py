@@ -64,3 +64,28 @@ def scatter(b: Block, base: Value, lanes: Value, v: Value, on: Value | None, ali
     name = f"llvm.masked.scatter.{v.type.mangled}.{where.type.mangled}"
     b.module.declare(name, f"declare void @{name}({v.type}, {where.type}, i32, {on.type})")
     b.line(f"call void @{name}({v}, {where}, i32 {align}, {on})")
+
+
+def picked(b: Block, parts: list[Value], wanted: list[int]) -> Value:
+    """The wanted elements, in rising order, of registers side by side: as many shuffles a register
+    of the result as hold some of it, less one. Elements beyond the last register are anything."""
+    lanes = parts[0].type.lanes
+    pieces = [_picked(b, parts, wanted[i:i + lanes]) for i in range(0, len(wanted), lanes)]
+    while len(pieces) > 1:
+        pieces = [b.shuffle(x, y, list(range(2 * x.type.lanes)))
+                  for x, y in zip(pieces[::2], pieces[1::2])]
+    return pieces[0]
+
+
+def _picked(b: Block, parts: list[Value], wanted: list[int]) -> Value:
+    lanes = parts[0].type.lanes
+    owner = [min(w // lanes, len(parts) - 1) for w in wanted]
+    here = [w % lanes for w in wanted]
+    found = parts[owner[0]]
+    if owner[0] == owner[-1]:
+        return b.shuffle(found, found, here)
+    place = here  # where in `found` each element is that has been met
+    for k in sorted(set(owner[1:]) - {owner[0]}):
+        at = [lanes + h if o == k else p for o, h, p in zip(owner, here, place)]
+        found, place = b.shuffle(found, parts[k], at), list(range(lanes))
+    return found

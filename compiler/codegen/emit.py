@@ -328,21 +328,22 @@ class Block:
         self.line(f"store {a}, {address}, align {align}{extra}")
 
     # -- calls -------------------------------------------------------------------------------
-    def call(self, symbol: str, result: Type | None, *args: Value) -> Value:
+    def call(self, symbol: str, result: Type | None, *args: Value, flags: str = "") -> Value:
         """Calls `symbol`; the caller has declared or defined it. result None means void."""
-        text = f"call {result or 'void'} @{symbol}({', '.join(map(str, args))})"
+        text = f"call {flags}{result or 'void'} @{symbol}({', '.join(map(str, args))})"
         if result is None:
             self.line(text)
             return Value(I32, "void")
         return self.value(result, text)
 
-    def intrinsic(self, stem: str, result: Type, *args: Value, suffix: str | None = None) -> Value:
+    def intrinsic(self, stem: str, result: Type, *args: Value, suffix: str | None = None,
+                  flags: str = "") -> Value:
         """Calls an LLVM intrinsic overloaded on `result` (or with the given suffix)."""
         symbol = f"{stem}.{result.mangled if suffix is None else suffix}".rstrip(".")
         if symbol not in self.module.declarations:
             kinds = ", ".join(str(a.type) for a in args)
             self.module.declare(symbol, f"declare {result} @{symbol}({kinds})")
-        return self.call(symbol, result, *args)
+        return self.call(symbol, result, *args, flags=flags)
 
     # -- control flow ------------------------------------------------------------------------
     def branch(self, label: str) -> None:

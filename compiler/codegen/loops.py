@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flambeau.compiler.codegen.emit import I64, Block, Value, const, make_type
+from flambeau.compiler.codegen.index import Quotient
 from flambeau.compiler.size import unknown
 
 Body = Callable[[Block, Value], None]
@@ -71,6 +72,22 @@ def modulo(block: Block, a: Value, n: int) -> Value:
     if x is not None:
         return index(x % n)
     return ZERO if not unknown(n) and n == 1 else block.op("urem", a, index(n))
+
+
+def quotient(b: Block, v: Value, atom: Quotient) -> Value:
+    """v div or mod a positive constant, rounding down; in 32 bits where the range allows."""
+    low, high = atom.index.bounds()
+    shift = 0
+    if low < 0:
+        shift = (-low + atom.divisor - 1) // atom.divisor
+        v = b.op("add", v, const(v.type, shift * atom.divisor))
+    narrow = v.type.bits == 64 and high + shift * atom.divisor < 1 << 31
+    x = b.convert("trunc", v, "i32") if narrow else v
+    x = b.op("urem" if atom.rest else "udiv", x, const(x.type, atom.divisor))
+    x = b.convert("zext", x, "i64") if narrow else x
+    if shift and not atom.rest:
+        x = b.op("sub", x, const(x.type, shift))
+    return x
 
 
 def least(block: Block, a: Value, b: Value | int) -> Value:

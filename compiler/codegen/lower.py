@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from flambeau.compiler import dtype as dt
-from flambeau.compiler.codegen import access, philox, scalar
+from flambeau.compiler.codegen import access, loops, philox, scalar
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen.emit import (
     I1,
@@ -27,6 +27,7 @@ from flambeau.compiler.codegen.emit import (
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node, decode
 from flambeau.compiler.ops import ELEMENTWISE
+from flambeau.compiler.size import unknown
 from flambeau.compiler.target import Target
 
 Indices = tuple[ix.Index, ...]
@@ -131,7 +132,7 @@ class Lowering:
         found = self.memo.get(atom)
         if found is None:
             inner = self.index(atom.index)
-            found = Val(_divide(self.at(inner.level), inner.v, atom), inner.level)
+            found = Val(loops.quotient(self.at(inner.level), inner.v, atom), inner.level)
             self.memo[atom] = found
         return found
 
@@ -166,7 +167,7 @@ class Lowering:
         if isinstance(atom, ix.Dynamic):
             return atom.value  # type: ignore[no-any-return]
         inner = self.lane_index(atom.index)
-        return _divide(self.at(inner.level), inner.v, atom)
+        return loops.quotient(self.at(inner.level), inner.v, atom)
 
     def varies(self, index: ix.Index) -> bool:
         """Do lanes differ in this index?"""
@@ -308,7 +309,8 @@ class Lowering:
             raw = self._one_of_pairs(n, base, flat, kind, level)
         elif (stride is not None and 1 < stride <= STRIDED and mask is None
               and (self.mask is None or self.active)):
-            raw = self._strided_load(b, base, at.v, kind, stride)
+            raw = (self._tiled_load(n, base, flat, kind, stride)
+                   or self._strided_load(b, base, at.v, kind, stride))
         elif stride == -1 and on is None:
             first = b.op("sub", at.v, const(self.word, self.lanes - 1))
             raw = access.contiguous(b, base, first, kind, None, dtype.itemsize)
@@ -330,6 +332,49 @@ class Lowering:
         on = access.lane_mask(span.lanes, range((active - 1) * stride + 1))
         raw = access.masked_load(b, span, address, on, kind.bits // 8)
         return b.shuffle(raw, raw, [i * stride for i in range(self.lanes)])
+
+    def _tiled_load(self, n: Node, base: Value, flat: ix.Index, kind: Type, stride: int
+                    ) -> Value | None:
+        """Every `stride`-th of the neighbours that whole registers hold, as an element of a tile at
+        a constant place has them: the loads serve all places. None where they might lie outside."""
+        assert self.vec is not None
+        sizes = (self.vec.extent, n.size, flat.const, *(k for _, k in flat.terms))
+        if any(unknown(e) for e in sizes):
+            return None
+        fixed = [(a, k, int(self.vars[a].text)) for a, k in flat.terms if isinstance(a, ix.Var)
+                 and a is not self.vec and self.vars[a].text[0] != "%"]
+        place = flat.const + sum(k * v for _, k, v in fixed)
+        known = {a for a, _, _ in fixed}
+        rest = tuple((a, k) for a, k in flat.terms if a not in known)
+        whole = ix.Index(place - place % stride, rest)
+        count = self.active or self.lanes
+        first = self.vec.extent // self.lanes * self.lanes - (0 if self.active else self.lanes)
+        others = ix.Index(whole.const, tuple((a, k) for a, k in rest if a is not self.vec))
+        low, high = others.bounds()
+        if low < 0 or high + stride * (first + count) > n.size:
+            return None
+        register = min(self.lanes, max(1, self.target.vector_bytes * 8 // kind.bits))
+        parts = [self._register(n, base, whole, kind.with_lanes(register), i, count * stride)
+                 for i in range(-(-count * stride // register))]
+        b = self.at(max(v.level for v in parts))
+        wanted = [stride * i + place % stride for i in range(self.lanes)]
+        return access.picked(b, [v.v for v in parts], wanted)
+
+    def _register(self, n: Node, base: Value, whole: ix.Index, kind: Type, i: int, count: int
+                  ) -> Val:
+        """Register number i of `count` elements from `whole` on."""
+        key = ("register", n, whole, kind, i)
+        found = self.memo.get(key)
+        if found is None:
+            at = self.index(whole)
+            b = self.at(at.level)
+            address = b.gep(b.gep(base, kind.with_lanes(1), at.v), kind.with_lanes(1),
+                            const(self.word, i * kind.lanes))
+            size, left = max(1, kind.bits // 8), count - i * kind.lanes
+            raw = b.load(kind, address, size) if left >= kind.lanes else access.masked_load(
+                b, kind, address, access.lane_mask(kind.lanes, range(left)), size)
+            found = self.memo[key] = Val(raw, at.level)
+        return found
 
     def _one_of_pairs(self, n: Node, base: Value, flat: ix.Index, kind: Type, level: int) -> Value:
         """The first or second elements of pairs, as the parts of complex numbers: one load of whole
@@ -550,19 +595,3 @@ class Lowering:
 def _even(flat: ix.Index) -> bool:
     """Is the position's parity that of its constant?"""
     return all(k % 2 == 0 for _, k in flat.terms)
-
-
-def _divide(b: Block, v: Value, atom: ix.Quotient) -> Value:
-    """v div or mod a positive constant, rounding down; in 32 bits where the range allows."""
-    low, high = atom.index.bounds()
-    shift = 0
-    if low < 0:
-        shift = (-low + atom.divisor - 1) // atom.divisor
-        v = b.op("add", v, const(v.type, shift * atom.divisor))
-    narrow = v.type.bits == 64 and high + shift * atom.divisor < 1 << 31
-    x = b.convert("trunc", v, "i32") if narrow else v
-    x = b.op("urem" if atom.rest else "udiv", x, const(x.type, atom.divisor))
-    x = b.convert("zext", x, "i64") if narrow else x
-    if shift and not atom.rest:
-        x = b.op("sub", x, const(x.type, shift))
-    return x

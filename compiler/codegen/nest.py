@@ -265,13 +265,25 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     touched = [a for a in accesses(k, layout, probe, shape, k.axes) if a.weight]
     choices = kept if k.kind == "scan" else kept + reduced
 
+    def weight(a: _Access, length: int) -> float:
+        """What stays the same along a row is read once."""
+        once = a.weight == 1 and reduced and not any(
+            ix.depends(a.flat, draft[id(g)]) for g in reduced)
+        return a.weight / length if once else a.weight
+
     def choose(value: Callable[[int], int]) -> list[int] | None:
         """The axis for the vectors when the sizes have these values."""
-        score = {id(g): sum(a.weight / value(a.rows) * vectors.ease(a.flat, draft[id(g)], value)
-                            for a in touched) * vectors.filling(value(extents[id(g)]), target)
-                 for g in choices}
+        length = math.prod(value(extents[id(g)]) for g in reduced)
+        score, most = {}, {}
+        for g in choices:
+            ease = [vectors.ease(a.flat, draft[id(g)], value) for a in touched]
+            total = sum(weight(a, length) / value(a.rows) * e for a, e in zip(touched, ease))
+            share = vectors.joining(length, target) if g in reduced else 1.0
+            score[id(g)] = total * share * vectors.filling(value(extents[id(g)]), target)
+            most[id(g)] = max(ease, default=0)
         best = max(choices, key=lambda g: (score[id(g)], g in reduced), default=None)
-        few = best is not None and (score[id(best)] < 0.3 or value(extents[id(best)]) < 2)
+        few = best is not None and (value(extents[id(best)]) < 2 or (
+            score[id(best)] < 0.3 and most[id(best)] < vectors.LEAST))
         return None if few else best
 
     sizes: list[Any] = [e for e in (*extents.values(), *(a.rows for a in touched)) if unknown(e)]

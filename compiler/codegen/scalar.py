@@ -307,7 +307,8 @@ def _shift(left: bool) -> Callable[..., Value]:
 def _extreme(word: str, signed: str, unsigned: str) -> Callable[..., Value]:
     def emit(b: Block, n: Node, x: Value, y: Value) -> Value:
         if x.type.is_float:
-            return b.intrinsic(f"llvm.{word}", x.type, x, y)
+            # the sign of zero, which no reduction promises, would cost five instructions more
+            return b.intrinsic(f"llvm.{word}", x.type, x, y, flags="nsz ")
         if x.type.scalar == "i1":
             return b.or_(x, y) if word == "maximum" else b.and_(x, y)
         predicate = signed if n.dtype.kind == "i" else unsigned

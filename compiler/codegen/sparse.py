@@ -21,6 +21,7 @@ from flambeau.compiler.target import Target
 
 PARTS = 16  # of the batch, summed apart: enough to share out
 PLANE = 64 << 10  # bytes of planes that are summed together
+KERNELS = 48  # vectors of kernels to add at a window; what has no register is read from the stack
 STEP = 8.0  # cycles to find a window's element
 
 Cell = tuple[int, int, int]  # channel of a group, row of the kernel, vector of the row
@@ -90,6 +91,11 @@ class SparseConv:
         count = self.batch * self.maps * self.windows[0] * self.windows[1]
         flops = 2 * count * self.channels * self.taps[0] * self.taps[1]
         return Plan(text, flops, self.parts * self.sums * self.size if self.by_weight else 0)
+
+    @property
+    def room(self) -> int:
+        """Registers for sums of patches; the rest holds the factor."""
+        return self.target.registers - 2
 
     def group(self, room: int) -> int:
         """The largest divisor of the channels whose cells fit `room` registers."""
@@ -165,9 +171,12 @@ class _Writer:
         """Lanes of vector v of a row that are taps."""
         return min(self.s.lanes, self.s.taps[1] - v * self.s.lanes)
 
-    def vector(self, b: Block, base: Value, offset: int, stride: int, v: int) -> Value:
-        """Vector v of a row of taps that begins `offset` behind base; other lanes are zero."""
-        s, count = self.s, self.active(v)
+    def vector(self, b: Block, base: Value, offset: int, stride: int, v: int,
+               count: int | None = None) -> Value:
+        """Vector v of a row of taps that begins `offset` behind base; lanes from `count` on, which
+        are no taps, are zero."""
+        s = self.s
+        count = self.active(v) if count is None else count
         first = b.gep(base, self.one, loops.index(offset + v * s.lanes * stride))
         if stride == 1 and count == s.lanes:
             return b.load(s.type, first, s.size)
@@ -225,7 +234,7 @@ class _ByWeight(_Writer):
     def sums(self, b: Block, low: Value, high: Value, first: Value, last: Value,
              part: Value) -> None:
         """Examples low to high, maps first to last."""
-        s, room = self.s, self.s.target.registers - 3
+        s, room = self.s, self.s.room
         each = s.channels * s.taps[0] * s.line
         group = s.group(room)
         cells = self.cells(group)
@@ -255,15 +264,17 @@ class _ByWeight(_Writer):
         places = [b.gep(first, self.one, loops.index(i * own + row * s.line + v * s.lanes))
                   for i, row, v in cells]
         start = loops.add(b, loops.mul(b, n, x[0]), loops.mul(b, c, x[1]))
+        steps = [i * x[1] + row * dilation[0] * x[2] for i, row, _ in cells]
+        counts = [s.lanes if self.inside(step + v * s.lanes) else self.active(v)
+                  for step, (_, _, v) in zip(steps, cells)]
 
         def window(b: Block, at: list[Value], old: list[Value]) -> list[Value]:
             g, down, along = self.element(b, at)
             offset = loops.add(b, loops.mul(b, down, x[2]), loops.mul(b, along, x[3]))
             base = b.gep(self.other, self.one, loops.add(b, start, offset))
             wide = b.splat(g, s.lanes)
-            return [b.muladd(wide, self.vector(b, base, i * x[1] + row * dilation[0] * x[2],
-                                               dilation[1] * x[3], v), total)
-                    for (i, row, v), total in zip(cells, old)]
+            return [b.muladd(wide, self.vector(b, base, step, dilation[1] * x[3], v, count), total)
+                    for step, (_, _, v), count, total in zip(steps, cells, counts, old)]
 
         def row(b: Block, p: Value, old: list[Value]) -> list[Value]:
             return loops.fold(b, 0, s.windows[1], 1, old,
@@ -272,14 +283,24 @@ class _ByWeight(_Writer):
         for p, total in zip(places, loops.fold(b, 0, s.windows[0], 1, sums, row)):
             b.store(total, p, s.size)
 
+    def inside(self, offset: int) -> bool:
+        """Does a whole vector lie in x's memory, `offset` behind any window of any channel?"""
+        s, x = self.s, self.s.other
+        down, along = ((p * e - 1) * step for p, e, step in
+                       zip(s.windows, s.arg.window, s.arg.stride))
+        channel = s.channels - s.group(s.room)
+        last = sum(i * e for i, e in zip((s.batch - 1, channel, down, along), x.strides))
+        return min(x.strides) >= 0 and x.offset + last + offset + s.lanes <= x.node.size
+
     def add(self, b: Block, low: Value, high: Value) -> None:
         """Adds the parts in order and stores the result of some maps."""
         s = self.s
         assert self.scratch is not None
         scratch = self.scratch
 
-        def row(b: Block, linear: Value) -> None:
-            m, c, k = loops.unravel(b, linear, [s.maps, s.channels, s.taps[0]])
+        def row(b: Block, m: Value, c: Value, k: Value) -> None:
+            linear = loops.add(b, loops.mul(b, loops.add(b, loops.mul(b, m, s.channels), c),
+                                            s.taps[0]), k)
             base = b.gep(scratch, self.one, loops.mul(b, linear, s.line))
             for v in range(s.vectors):
                 here = b.gep(base, self.one, loops.index(v * s.lanes))
@@ -289,8 +310,9 @@ class _ByWeight(_Writer):
                     return [b.add(old[0], b.load(s.type, at, s.size))]
                 total = loops.fold(b, 1, s.parts, 1, [b.load(s.type, here, s.size)], part)[0]
                 self.put(b, [m, c, k, loops.index(v * s.lanes)], total, self.active(v))
-        rows = s.channels * s.taps[0]
-        loops.loop(b, loops.mul(b, low, rows), loops.mul(b, high, rows), 1, row)
+        loops.loop(b, low, high, 1, lambda b, m: loops.loop(
+            b, 0, s.channels, 1, lambda b, c: loops.loop(
+                b, 0, s.taps[0], 1, lambda b, k: row(b, m, c, k))))
 
 
 class _ByInput(_Writer):
@@ -305,8 +327,7 @@ class _ByInput(_Writer):
                        s.node.shape[2:])]
         self.pitch = -(-(extents[1] + s.line) // 16) * 16
         self.rows = extents[0]
-        room = min(s.target.registers - 4, PLANE // (self.rows * self.pitch * s.size)
-                   * taps[0] * s.vectors)
+        room = min(KERNELS, PLANE // (self.rows * self.pitch * s.size) * taps[0] * s.vectors)
         self.group = s.group(room)
         self.elements = self.group * self.rows * self.pitch + s.target.lanes(s.size)
         self.plane = self.stack.value(PTR, f"alloca [{self.elements} x {s.scalar}], align 64")
@@ -322,23 +343,18 @@ class _ByInput(_Writer):
         return self.end(chunks)
 
     def fill(self, b: Block, n: Value, c: Value) -> None:
-        """Adds all windows' patches. In a row of windows, first those that do not overlap: a
-        processor reads slowly what it has just written in other pieces."""
+        """Adds all windows' patches. A row of windows after the other, so that what is being added
+        to stays near."""
         s = self.s
         w, cells = s.other.strides, self.cells(self.group)
-        step = s.arg.window[1] * s.arg.stride[1]
-        apart = -(-(s.line + (s.arg.window[1] - 1) * s.arg.stride[1]) // step)
         self.clear(b, self.plane, self.elements)
 
         def one_map(b: Block, p: Value, m: Value) -> None:
             start = loops.add(b, loops.mul(b, m, w[0]), loops.mul(b, c, w[1]))
             base = b.gep(self.other, self.one, start)
             kernel = [self.vector(b, base, i * w[1] + row * w[2], w[3], v) for i, row, v in cells]
-
-            def sweep(b: Block, first: Value) -> None:
-                loops.loop(b, first, s.windows[1], apart,
-                           lambda b, q: self.window(b, [n, m, p, q], cells, kernel))
-            loops.loop(b, 0, min(apart, s.windows[1]), 1, sweep)
+            loops.loop(b, 0, s.windows[1], 1,
+                       lambda b, q: self.window(b, [n, m, p, q], cells, kernel))
 
         loops.loop(b, 0, s.windows[0], 1, lambda b, p: loops.loop(
             b, 0, s.maps, 1, lambda b, m: one_map(b, p, m)))

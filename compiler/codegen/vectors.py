@@ -13,6 +13,9 @@ from flambeau.compiler.size import Size, unknown, valued
 from flambeau.compiler.target import Target
 from flambeau.compiler.terms import NotGeneral
 
+TILED = 0.9  # ease of lanes `stride` apart, times stride: whole loads serve a tile's places
+LEAST = TILED / STRIDED  # ease of the worst access that is not a gather
+JOIN = 2.0  # vectors' worth of work to join the lanes of a sum
 FULL = 1 << 16  # what a size that is not known counts as where only speed depends on it
 
 
@@ -50,7 +53,13 @@ def ease(flat: ix.Index, v: ix.Var, value: Callable[[int], int]) -> float:
     stride = abs(value(flat.coefficient(v)))
     if stride <= 1:
         return 1.0 if stride else 0.4
-    return 0.6 / stride if stride <= STRIDED else 0.05
+    return TILED / stride if stride <= STRIDED else 0.05
+
+
+def joining(length: int, target: Target) -> float:
+    """The share of a row's work that is not adding up the lanes at its end."""
+    vectors = -(-length // target.lanes(4))
+    return vectors / (vectors + JOIN)
 
 
 def filling(extent: int, target: Target) -> float:

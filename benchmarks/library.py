@@ -134,7 +134,9 @@ def write(path: Path, rows: list[Row]) -> None:
     found = json.loads(path.read_text())["rows"] if path.exists() else []
     held = {(r["section"], r["case"], r["n"]): r for r in (*found, *rows)}
     facts = {"threads": fb.num_threads(), "numpy": np.__version__}
-    path.write_text(json.dumps({**facts, "rows": list(held.values())}, indent=0) + "\n")
+    lines = ",\n".join(json.dumps({k: float(f"{v:.3g}") if isinstance(v, float) else v
+                                   for k, v in row.items()}) for row in held.values())
+    path.write_text(json.dumps(facts)[:-1] + f', "rows": [\n{lines}]}}\n')
 
 
 if __name__ == "__main__":

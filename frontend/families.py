@@ -150,7 +150,7 @@ def _made(family: Family, request: Request, target: Target, n: int) -> execute.G
                 family.programs.append(made)
                 return made
             number += 1
-    except NotGeneral as reason:
+    except (NotGeneral, ZeroDivisionError) as reason:  # at a tried size an axis has nothing
         family.failed.append(n)
         family.refused = f"n = {n}: {reason}"
     except Exception as error:

@@ -313,3 +313,12 @@ def test_axes_that_may_be_empty_fill_no_lanes() -> None:
     for n in range(40):
         x = np.ones((n, 3), np.float32)
         assert np.array_equal(fb.tensor(x).prod(0).numpy(), x.prod(0))
+
+
+
+
+def test_sizes_at_which_blocks_would_be_empty() -> None:
+    """The third size asks for a general program; blocks of a long sum leave none for small ones."""
+    for n in (10, 100, 500):
+        x = np.eye(n) + 0.1
+        assert fb.linalg.matrix_norm(fb.tensor(x)).item() == pytest.approx(np.linalg.norm(x))

@@ -31,8 +31,9 @@ def take_apart(request: Request) -> tuple[Any, Numbers, range]:
     rows, places, gifts = request.key
     found: list[int] = []
 
-    def hole(v: int) -> None:
+    def hole(v: int) -> Any:
         found.append(v)
+        return ...  # which no key has by itself, as it may have None
 
     leaves = [_row(row, hole) for row in rows if _is_leaf(row)]
     count = len(found)
@@ -111,6 +112,11 @@ class Template:
             if found != valued(size, n):
                 return None
         return n
+
+    @property
+    def spelt(self) -> tuple[Any, ...]:
+        """What tells templates apart: comparing Sizes would lay down laws."""
+        return self.place, *[s.terms if type(s) is Size else s for s in self.sizes]
 
     def over(self, symbol: Symbol) -> Template:
         """The same over another symbol."""

@@ -123,7 +123,7 @@ def _place_in(family: Family, numbers: general.Numbers, extents: range, after: i
             n = numbers[found.place]
             if n < size.LEAST:
                 return None
-            if found != family.template:
+            if family.template is None or found.spelt != family.template.spelt:
                 family.template, family.programs = found, []
             return n
     return None

@@ -247,7 +247,9 @@ def test_dlpack() -> None:
     shared = xp.from_dlpack(a)
     a[0] = 7
     assert shared.tolist() == [7, 1, 2] and xp.from_dlpack(a, copy=True).tolist() == [7, 1, 2]
-    assert x[::-1].__dlpack__(copy=False) is not None and xp.ones(0).__dlpack__(copy=False)
+    assert x[::2].__dlpack__(copy=False) is not None and xp.ones(0).__dlpack__(copy=False)
+    with pytest.raises(BufferError, match="expected strides of 0 or more without a copy"):
+        x[::-1].__dlpack__(copy=False)
     assert xp.from_dlpack(x) is x and xp.from_dlpack(x, copy=True) is not x
 
 

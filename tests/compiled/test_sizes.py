@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from flambeau import families
 from flambeau import realize as door
-from flambeau.compiler import size
+from flambeau.compiler import dtype as dt
+from flambeau.compiler import general, size
+from flambeau.compiler import node as nd
 from flambeau.compiler.codegen import vectors
 from flambeau.compiler.config import override
+from flambeau.compiler.request import prepare
 from flambeau.compiler.terms import NotGeneral
 from flambeau.runtime import jit
 from hypothesis import given, settings
@@ -322,3 +325,29 @@ def test_sizes_at_which_blocks_would_be_empty() -> None:
     for n in (10, 100, 500):
         x = np.eye(n) + 0.1
         assert fb.linalg.matrix_norm(fb.tensor(x)).item() == pytest.approx(np.linalg.norm(x))
+
+
+def test_keys_with_and_without_a_number_are_of_two_families() -> None:
+    """An argument of None and one that is an int are not the same structure."""
+    def key(arg: Any) -> Any:
+        x = nd.node("param", dt.float32, (3,), (), (0,))
+        return general.take_apart(prepare([nd.node("exp", dt.float32, (3,), (x,), arg)]))[0]
+
+    assert key(None) != key(5) and key(4) == key(5)
+
+
+def test_the_size_that_varies_may_change() -> None:
+    w = fb.tensor(np.ones((4, 2, 3, 3), np.float32))
+    f = fb.compile(lambda x, w: fb.grad(lambda w: fb.conv2d(x, w).square().sum())(w), dynamic=True)
+    for shape in [(n, 2, 8, 8) for n in (5, 7, 9)] + [(2, 2, n, n) for n in (5, 7, 9, 3, 16, 17)]:
+        x = fb.tensor(np.ones(shape, np.float32))
+        windows = shape[0] * (shape[2] - 2) * (shape[3] - 2)
+        assert np.array_equal(f(x, w).numpy(), np.full((4, 2, 3, 3), 2 * 18 * windows, np.float32))
+
+
+def test_templates_that_differ_lay_down_no_laws() -> None:
+    for n in (3, 4, 5, 8, 4, 6, 12, 2, 20):
+        for m in (2, n, 3):
+            x, y = np.ones(n, np.float32), np.arange(m, dtype=np.float32)
+            assert np.array_equal(fb.convolve(fb.tensor(x), fb.tensor(y)).numpy(),
+                                  np.convolve(x, y))

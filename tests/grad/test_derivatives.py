@@ -91,7 +91,8 @@ def test_every_public_function_has_a_case_or_a_reason() -> None:
             lacking.append(" = ".join(sorted(names)))
     assert not lacking, f"neither in derivative_cases.py nor in WITHOUT: {lacking}"
     known = {name for names in registry().values() for name in names}
-    gone = [n for n in (*without, *CASES) if n not in known and f"Tensor.{n}" not in known]
+    gone = [n for n in (*without, *CASES)  # some are in modules that are imported when asked for
+            if not {n, f"Tensor.{n}"} & known and not hasattr(fb, n)]
     assert not gone, f"listed, but no function of the library: {gone}"
     assert not without & set(CASES), "both with and without a derivative"
 

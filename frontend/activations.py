@@ -134,8 +134,10 @@ def relu(x: Any, *, out: Tensor | None = None) -> Tensor:
 
 
 def relu6(x: Any) -> Tensor:
-    """x clamped to [0, 6]. Shape and dtype of x. Torch7 nn.ReLU6."""
+    """x clamped to [0, 6]. Shape and dtype of x. Torch7 nn.ReLU6. Raises TypeError for bool."""
     t = as_tensor("relu6", x)
+    if t.dtype is dt.bool_:
+        raise TypeError("relu6: expected numbers, got bool")
     return derive(_clip(read(t), 0, 6), t)
 
 

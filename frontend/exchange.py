@@ -28,7 +28,8 @@ def dlpack(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | N
     itself; who writes into it changes what pending expressions read.
 
     On a GPU `stream` is the consumer's, as DLPack has it, and the values are never written in place
-    afterwards. Raises BufferError for bfloat16 on the host and for another device.
+    afterwards. Raises BufferError for bfloat16 on the host, for another device, and for negative
+    strides if copy is False.
     """
     if self.is_cuda:
         if dl_device is not None and tuple(map(int, dl_device)) != dlpack_device(self):

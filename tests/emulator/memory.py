@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import mmap
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ import numpy as np
 from emulator.faults import Fault, OutOfBounds, ReadOnly, Uninitialised, UseAfterFree
 from emulator.types import Array
 
+# no page counts before it is touched: neighbouring maps grow into one, and to fork one larger than
+# the machine's memory would be refused. Python before 3.13 has no name for it
+NORESERVE = 0x4000 if sys.platform == "linux" else 0
 WINDOWS = {"global": 0, "shared": 1 << 48, "local": 2 << 48, "const": 3 << 48, "param": 4 << 48}
 SPACES = ("global", "shared", "local", "const", "param")  # by window
 START = 0x7F00_0000_0000  # the first address of the first device's memory
@@ -109,8 +113,8 @@ class DeviceMemory(Memory):
         self.size = size
         self.start = START + (number << 40)
         self.room = 4 * size + (64 << 20)  # freed addresses are used again as late as possible
-        maps = [mmap.mmap(-1, self.room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-                          | getattr(mmap, "MAP_NORESERVE", 0)) for _ in range(2)]
+        maps = [mmap.mmap(-1, self.room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+                for _ in range(2)]
         data, shadow = (np.frombuffer(m, np.uint8) for m in maps)
         super().__init__("device", data, shadow, strict)
         self.starts: list[int] = []  # offsets of what is or was allocated, in order

@@ -355,3 +355,19 @@ add("to astype type", A, args=(fb.float64,))
 add("to_device", A, args=("cpu",))
 add("cpu", A)
 add("type_as", A, R(2, 3))
+
+# -- functions for signals, sequences and regions --------------------------------------------------
+add("stft", R(12), fn=lambda x: fb.view_as_real(fb.stft(x, 4, 2, window=fb.hann_window(4))))
+add("istft", R(3, 4, 2), fn=lambda z: fb.istft(fb.view_as_complex(z), 4, 2))
+add("rnn", R(3, 2, 2), R(2, 2), R(2, 2), R(2), fn=lambda *t: fb.rnn(*t)[0])
+add("lstm", R(3, 2, 2), R(8, 2), R(8, 2), R(8), fn=lambda *t: fb.lstm(*t)[0])
+add("gru", R(3, 2, 2), R(6, 2), R(6, 2), R(6), fn=lambda *t: fb.gru(*t)[0])
+add("roi_align", R(1, 1, 5, 5), fn=lambda x: fb.roi_align(
+    x, fb.tensor([[0.3, 0.4, 3.2, 3.7]], dtype=fb.float64), fb.tensor([0]), (2, 2),
+    sampling_ratio=2))
+add("col2im", R(1, 4, 4), args=((3, 3), 2))
+add("deform_conv2d", R(1, 1, 4, 4), R(1, 8, 3, 3, low=0.1, high=0.4), R(1, 1, 2, 2), smooth=False)
+add("box_iou", R(2, 4), fn=lambda b: fb.box_iou(
+    fb.cat([b[:, :2] * 0.2, b[:, 2:] * 0.2 + 2], 1),
+    fb.tensor([[0.6, 0.7, 3.1, 3.3]], dtype=fb.float64)), smooth=False)
+add("dequantize", R(), fn=lambda s: fb.dequantize(fb.tensor([3, -5], dtype=fb.int8), s))

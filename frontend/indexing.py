@@ -250,7 +250,8 @@ def _mask_parts(mask: np.ndarray, x: Tensor, axis: int, after_ellipsis: bool) ->
     if mask.ndim == 0:
         raise IndexError("getitem: expected a mask with axes, got one bool; use x[None][[b]]")
     covered = x.shape[axis:axis + mask.ndim]
-    if not after_ellipsis and covered != mask.shape:
+    fits = len(covered) == mask.ndim and all(m in (e, 0) for e, m in zip(covered, mask.shape))
+    if not after_ellipsis and not fits:  # an empty mask selects nothing of any extent, as in NumPy
         raise IndexError(f"getitem: expected a mask of shape {covered}, got {mask.shape}")
     return list(np.nonzero(mask))
 

@@ -317,3 +317,14 @@ def test_one_bool_is_a_new_axis(index: tuple) -> None:
         b = a.copy()
         b[index] = 7
         check(t, b)
+
+
+def test_an_empty_mask_selects_nothing_of_any_extent() -> None:
+    a = np.arange(12.0).reshape(3, 4)
+    for mask in (np.zeros((0, 4), bool), np.zeros((3, 0), bool), np.zeros(0, bool)):
+        assert fb.tensor(a)[fb.tensor(mask)].shape == a[mask].shape
+        t = fb.tensor(a)
+        t[fb.tensor(mask)] = 5
+        assert np.array_equal(t.numpy(), a)
+    with pytest.raises(IndexError, match="expected a mask of shape"):
+        fb.tensor(a)[fb.tensor(np.zeros((0, 3), bool))]

@@ -9,7 +9,9 @@ Weights are U(-1/sqrt(fan_in), 1/sqrt(fan_in)), biases too; inputs N(0, 1); labe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -80,3 +82,15 @@ def batches(net: Net, batch: int, count: int = 8, seed: int = 2) -> Batches:
         y = np.arange(b * batch, (b + 1) * batch, dtype=np.int64) % 10
         made.append((x, y))
     return made
+
+
+def stepping(build: Callable[[], Callable[..., Any]], batches: Batches) -> Callable[[int], Any]:
+    """A step over batch i of the function that `build` compiles when the first one is asked for."""
+    compiled: list[Callable[..., Any]] = []
+
+    def step(i: int) -> Any:
+        if not compiled:
+            compiled.append(build())
+        return compiled[0](*batches[i])
+
+    return step

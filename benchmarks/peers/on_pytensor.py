@@ -10,7 +10,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as T
 
-from .nets import Batches, Net, Weights
+from .nets import Batches, Net, Weights, stepping
 
 
 def version() -> str:
@@ -22,14 +22,7 @@ def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable
     """A training step over batch i; the first call compiles, as in the other frameworks."""
     if net.convs:
         raise SystemExit("pytensor: expected a dense net (mlp0, mlp1, mlp3): it has no convolution")
-    compiled: list[Any] = []
-
-    def step(i: int) -> Any:
-        if not compiled:
-            compiled.append(_compile(net, weights))
-        return compiled[0](*batches[i])
-
-    return step
+    return stepping(lambda: _compile(net, weights), batches)
 
 
 def _compile(net: Net, weights: Weights) -> Any:

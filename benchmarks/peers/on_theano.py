@@ -11,7 +11,7 @@ import theano.tensor as T
 from theano.tensor.nnet import conv2d
 from theano.tensor.signal.pool import pool_2d
 
-from .nets import Batches, Net, Weights
+from .nets import Batches, Net, Weights, stepping
 
 
 def version() -> str:
@@ -21,14 +21,7 @@ def version() -> str:
 
 def make(net: Net, weights: Weights, batches: Batches, threads: int) -> Callable[[int], Any]:
     """A training step over batch i; the first call compiles, as in the other frameworks."""
-    compiled: list[Any] = []
-
-    def step(i: int) -> Any:
-        if not compiled:
-            compiled.append(_compile(net, weights))
-        return compiled[0](*batches[i])
-
-    return step
+    return stepping(lambda: _compile(net, weights), batches)
 
 
 def _compile(net: Net, weights: Weights) -> Any:

@@ -190,7 +190,7 @@ def transpose(x: Any, *axes: Any) -> Tensor:
     `transpose(x)`, or in the order of a tuple, `transpose(x, (2, 0, 1))` (NumPy)."""
     t = as_tensor("transpose", x)
     if len(axes) == 2:
-        return swapaxes(t, *axes)
+        return _exchanged("transpose", t, *axes)
     if not axes or axes == (None,):
         return permute(t, tuple(reversed(range(t.ndim))))
     return permute(t, *axes)
@@ -198,8 +198,11 @@ def transpose(x: Any, *axes: Any) -> Tensor:
 
 def swapaxes(x: Any, axis0: int, axis1: int) -> Tensor:
     """A view with two axes exchanged. NumPy swapaxes, Torch7 transpose."""
-    t = as_tensor("swapaxes", x)
-    first, second = (check_axis("swapaxes", a, t.ndim) for a in (axis0, axis1))
+    return _exchanged("swapaxes", as_tensor("swapaxes", x), axis0, axis1)
+
+
+def _exchanged(name: str, t: Tensor, axis0: int, axis1: int) -> Tensor:
+    first, second = (check_axis(name, a, t.ndim) for a in (axis0, axis1))
     order = list(range(t.ndim))
     order[first], order[second] = second, first
     return permute(t, order)

@@ -29,6 +29,8 @@ class Linear(Module):
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True,
                  init: Initializer | None = None) -> None:
+        if inputs < 0 or outputs < 0:
+            raise ValueError(f"Linear: expected sizes of 0 or more, got {inputs} and {outputs}")
         self.inputs, self.outputs, self.init = inputs, outputs, init
         self.weight = Parameter(zeros(outputs, inputs))
         self.bias = Parameter(zeros(outputs)) if bias else None

@@ -104,7 +104,7 @@ class Optimizer:
         self.defaults = defaults
         self.state: dict[int, dict[str, Tensor]] = {}  # by id of the parameter
         self.param_groups: list[Group] = []
-        given: list[Any] = params.params() if isinstance(params, Module) else list(params)
+        given = self._listed(params)
         if not given:
             raise ValueError(f"{self._name}: expected parameters, got none")
         if not isinstance(given[0], dict):
@@ -116,11 +116,19 @@ class Optimizer:
     def _name(self) -> str:
         return type(self).__name__
 
+    def _listed(self, params: Any) -> list[Any]:
+        if isinstance(params, Module):
+            return list(params.params())
+        if isinstance(params, Tensor):
+            return [params]
+        if not isinstance(params, Iterable):
+            raise TypeError(f"{self._name}: expected a module, tensors or groups of tensors, got "
+                            f"{params!r}")
+        return list(params)
+
     def add_param_group(self, group: dict[str, Any]) -> None:
         """More parameters, with hyperparameters of their own where given."""
-        tensors = group["params"]
-        tensors = tensors.params() if isinstance(tensors, Module) else (
-            [tensors] if isinstance(tensors, Tensor) else list(tensors))
+        tensors = self._listed(group["params"])
         unknown = set(group) - set(self.defaults) - {"params"}
         if unknown:
             raise TypeError(f"{self._name}: expected hyperparameters among "

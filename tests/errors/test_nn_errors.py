@@ -138,6 +138,10 @@ def test_loading_what_is_not_known(tmp_path: Any) -> None:
 
 def test_optimisers() -> None:
     w = fb.ones(2).requires_grad_()
+    with pytest.raises(TypeError, match="SGD: expected a module, tensors or groups"):
+        optim.SGD(3)
+    with pytest.raises(ValueError, match="Linear: expected sizes of 0 or more, got -1 and 2"):
+        nn.Linear(-1, 2)
     with pytest.raises(ValueError, match="SGD: expected parameters, got none"):
         optim.SGD([])
     with pytest.raises(ValueError, match="expected lr of 0 or more, got -1"):

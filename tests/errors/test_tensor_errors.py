@@ -133,3 +133,12 @@ def test_failed_writes_change_nothing():
     with pytest.raises(ValueError):
         t[:2] = np.zeros(5)
     assert t.tolist() == [0, 0, 0]
+
+
+def test_two_axes_exchanged_and_bools_clamped() -> None:
+    with pytest.raises(IndexError, match=r"transpose: expected an axis in \[-2, 2\), got 5"):
+        fb.zeros(2, 3).transpose(0, 5)
+    with pytest.raises(IndexError, match=r"swapaxes: expected an axis in \[-2, 2\), got 5"):
+        fb.zeros(2, 3).swapaxes(0, 5)
+    with pytest.raises(TypeError, match="relu6: expected numbers, got bool"):
+        fb.relu6(fb.tensor([True]))

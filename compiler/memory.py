@@ -8,7 +8,7 @@ that input comes before, or stands at the same element as, the write.
 from __future__ import annotations
 
 from flambeau.compiler.codegen import index as ix
-from flambeau.compiler.codegen.nest import home_index, value_indices
+from flambeau.compiler.codegen.nest_plan import home_index, value_indices
 from flambeau.compiler.fuse import loads
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node

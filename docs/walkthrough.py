@@ -22,7 +22,7 @@ from flambeau import nn, optim
 from flambeau.compiler import fuse, pipeline, show
 from flambeau.compiler import node as nd
 from flambeau.compiler.codegen import index as ix
-from flambeau.compiler.codegen import nest
+from flambeau.compiler.codegen import nest_plan
 from flambeau.compiler.codegen.lower import Layout
 from flambeau.compiler.config import config, override
 from flambeau.compiler.request import parametrise, prepare
@@ -194,7 +194,7 @@ target = jit.host_target()
 places = [*params, *(h for k in kernels for h in k.homes)]
 layout = Layout({n: i + 1 for i, n in enumerate(places)}, {}, {})
 for k in kernels:
-    plan = nest.plan(k, layout, target)
+    plan = nest_plan.plan(k, layout, target)
     loops = [f"outer {v.extent}" for v in plan.outer] + [f"inner {v.extent}" for v in plan.inner]
     print(f"{k.space}: loops {', '.join(loops)}; {plan.lanes} lanes along "
           f"{plan.vec.extent if plan.vec else 'nothing'}; {len(plan.phases)} phase")

@@ -13,11 +13,12 @@ from flambeau.compiler.codegen.emit import (
     Function,
     Module,
     Value,
+    attributes,
     const,
     make_type,
 )
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.codegen.lower import Layout
-from flambeau.compiler.codegen.nest import Loop, attributes
 from flambeau.compiler.config import config
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.target import Target

@@ -13,7 +13,7 @@ from flambeau.compiler.codegen import access, contract, scalar
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen.emit import I64, Block, Module, Value, const
 from flambeau.compiler.codegen.lower import Layout, Lowering, Val
-from flambeau.compiler.codegen.nest import home_index
+from flambeau.compiler.codegen.nest_plan import home_index
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node

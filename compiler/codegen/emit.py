@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from flambeau.compiler.size import Size
+from flambeau.compiler.target import Target
 
 FLAGS = "nsz contract"
 
@@ -405,3 +406,11 @@ class Function:
         out: list[str] = []
         b.flatten(out)
         return "\n".join(out) + "\n"
+
+
+def attributes(module: Module, target: Target) -> str:
+    """The attribute group every generated CPU function carries."""
+    text = "nounwind"
+    if target.vector_bytes == 64:
+        text += ' "prefer-vector-width"="512" "min-legal-vector-width"="512"'
+    return module.attribute_group(text)

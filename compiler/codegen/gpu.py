@@ -11,8 +11,8 @@ from flambeau.compiler.codegen import gpu_dense, gpu_nest, gpu_scatter
 from flambeau.compiler.codegen.dense import Dense
 from flambeau.compiler.codegen.emit import I8, I32, Module, const
 from flambeau.compiler.codegen.gpu_kernel import BLOCK, GpuFunction, Grid, Scene
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.codegen.lower import Layout
-from flambeau.compiler.codegen.nest import Loop
 from flambeau.compiler.codegen.placing import Placer, Rolled, idle
 from flambeau.compiler.codegen.program import describe, kernel_name
 from flambeau.compiler.kernel import Extern, Kernel, KernelReport

@@ -22,7 +22,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
 from flambeau.compiler.codegen.gpu_plan import GpuPlan, layouts, plan
 from flambeau.compiler.codegen.gpu_tensor import Tensor
 from flambeau.compiler.codegen.gpu_tiled import Tiled
-from flambeau.compiler.codegen.nest import Loop
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.launch import Gemm
 from flambeau.compiler.target import Target

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from flambeau.compiler import fuse
 from flambeau.compiler.codegen import index as ix
-from flambeau.compiler.codegen import nest as loops
-from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen import nest_plan, scalar
 from flambeau.compiler.codegen.accumulate import Accumulator
 from flambeau.compiler.codegen.emit import I32, Block, Value, const
 from flambeau.compiler.codegen.gpu_kernel import (
@@ -34,8 +33,10 @@ from flambeau.compiler.codegen.gpu_kernel import (
     when,
     words,
 )
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.codegen.lower import Val
-from flambeau.compiler.codegen.nest import Loop, Nest, Phase, Row, home_index, value_indices
+from flambeau.compiler.codegen.nest import Row, Writer
+from flambeau.compiler.codegen.nest_plan import Nest, Phase, home_index, value_indices
 from flambeau.compiler.kernel import Kernel, Store
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target
@@ -60,7 +61,7 @@ class Team:
 
 def generate(scene: Scene, k: Kernel, symbol: str) -> Grid:
     """Writes the kernel of a "map", "rows" or "scan" nest."""
-    nest = loops.plan(k, scene.layout, scene.target)
+    nest = nest_plan.plan(k, scene.layout, scene.target)
     length = math.prod(v.extent for v in nest.inner)
     if k.kind == "scan" and length > SCAN_SERIAL and not _in_columns(nest):
         return _write(scene, k, nest, symbol, Team(BLOCK))
@@ -125,7 +126,7 @@ def _lanes(scene: Scene, k: Kernel, nest: Nest, rows: int, length: int, team: Te
     if any(scene.layout.slots[n] in scene.rough for n in touched):
         return 1
     lanes = min(4, 16 // max(n.dtype.itemsize for n in touched))
-    accesses = [a.flat for a in loops.accesses(k, scene.layout, nest.space, nest.shape, k.axes)
+    accesses = [a.flat for a in nest_plan.accesses(k, scene.layout, nest.space, nest.shape, k.axes)
                 if a.weight]
     while lanes > 1 and not (work >= want * lanes and vec.extent % lanes == 0
                              and all(_aligned(flat, vec, lanes) for flat in accesses)):
@@ -147,7 +148,7 @@ def _aligned(flat: ix.Index, vec: ix.Var, lanes: int) -> bool:
 # -- writing ---------------------------------------------------------------------------------------
 
 
-class _Shared(loops.Writer):
+class _Shared(Writer):
     """A nest whose outer positions are shared among teams of threads."""
 
     low: GpuLowering

@@ -32,7 +32,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     when,
     words,
 )
-from flambeau.compiler.codegen.nest import Loop
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target

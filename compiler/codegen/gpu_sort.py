@@ -19,7 +19,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     power_of_two,
     when,
 )
-from flambeau.compiler.codegen.nest import Loop
+from flambeau.compiler.codegen.loops import Loop
 
 IN_SHARED = 4096  # keys that one block sorts
 DIGIT = 8  # bits

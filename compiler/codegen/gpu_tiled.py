@@ -26,7 +26,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     when,
 )
 from flambeau.compiler.codegen.gpu_plan import GpuPlan
-from flambeau.compiler.codegen.nest import Loop
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.codegen.simple import multiply_add
 from flambeau.compiler.kernel import Kernel
 

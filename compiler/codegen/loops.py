@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from flambeau.compiler.codegen.emit import I64, Block, Value, const, make_type
+from flambeau.compiler.codegen.emit import I64, Block, Type, Value, const, make_type
 from flambeau.compiler.codegen.index import Quotient
 from flambeau.compiler.size import unknown
 
@@ -219,3 +219,53 @@ def branch(block: Block, condition: Value, yes: Callable[[Block], None],
         no(block)
         block.branch(done)
     block.label(done)
+
+
+class Loop:
+    """A counted loop begin, begin+step ... < end, entered only if it has work."""
+
+    def __init__(self, b: Block, begin: Value, end: Value, step: int | Value,
+                 carried: list[tuple[Type, Value]], sure: bool) -> None:
+        self.outside, self.end, self.step = b, end, step
+        self.names = [b.names.fresh(p) for p in ("pre", "loop", "latch", "done")]
+        pre, head, _, done = self.names
+        self.guard = None
+        if not sure:
+            self.guard = b.names.fresh("guard")
+            b.branch(self.guard)
+            b.label(self.guard)
+            b.branch_if(b.cmp("slt", begin, end), pre, done)
+        else:
+            b.branch(pre)
+        b.label(pre)
+        b.branch(head)
+        b.label(head)
+        self.phis = b.child()
+        self.var = Value(begin.type, b.names.fresh("%i"))
+        self.carried = [Value(t, b.names.fresh("%acc")) for t, _ in carried]
+        self.initial = [v for _, v in carried]
+        self.begin = begin
+        self.body = b.child()
+
+    def finish(self, following: list[Value]) -> list[Value]:
+        """Closes the loop; returns the carried values after it."""
+        b, (pre, head, latch, done) = self.outside, self.names
+        b.branch(latch)
+        b.label(latch)
+        step = const(self.begin.type, self.step) if isinstance(self.step, int) else self.step
+        after = b.op("add nsw", self.var, step)
+        b.branch_if(b.cmp("slt", after, self.end), head, done)
+        pairs = [(self.var, self.begin, after), *zip(self.carried, self.initial, following)]
+        for v, start, then in pairs:
+            self.phis.line(f"{v.text} = phi {v.type} [ {start.text}, %{pre} ], "
+                           f"[ {then.text}, %{latch} ]")
+        b.label(done)
+        if self.guard is None:
+            return following
+        out = []
+        for start, then in zip(self.initial, following):
+            name = b.names.fresh()
+            b.line(f"{name} = phi {then.type} [ {start.text}, %{self.guard} ], "
+                   f"[ {then.text}, %{latch} ]")
+            out.append(Value(then.type, name))
+        return out

@@ -23,6 +23,7 @@ from flambeau.compiler.codegen.emit import (
     Function,
     Module,
     Value,
+    attributes,
     const,
 )
 from flambeau.compiler.codegen.lower import Layout
@@ -87,7 +88,7 @@ class Assembler(Placer):
         symbol = f"entry{len(self.result.entries)}"
         self.fn = Function(self.module, symbol, None,
                            [("buffers", PTR, "noalias"), ("scalars", PTR, "noalias"),
-                            ("arena", PTR, "noalias")], nest.attributes(self.module, self.target))
+                            ("arena", PTR, "noalias")], attributes(self.module, self.target))
         self.result.entries.append(symbol)
         self.head = self.fn.entry.child()
         self.block = self.fn.entry.child()

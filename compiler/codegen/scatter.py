@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from flambeau.compiler.codegen import index as ix
 from flambeau.compiler.codegen import scalar
-from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Value, const
+from flambeau.compiler.codegen.emit import (
+    I64,
+    PTR,
+    Block,
+    Function,
+    Module,
+    Value,
+    attributes,
+    const,
+)
+from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.codegen.lower import Layout, Lowering, Val
-from flambeau.compiler.codegen.nest import Loop, attributes
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
 from flambeau.compiler.target import Target

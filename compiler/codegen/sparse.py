@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from flambeau.compiler.codegen import access, loops, scalar, schedule
 from flambeau.compiler.codegen.contraction import SIZES, Stage
 from flambeau.compiler.codegen.dense import Strided, store_tile
-from flambeau.compiler.codegen.emit import I64, PTR, Block, Function, Module, Type, Value, const
+from flambeau.compiler.codegen.emit import (
+    I64,
+    PTR,
+    Block,
+    Function,
+    Module,
+    Type,
+    Value,
+    attributes,
+    const,
+)
 from flambeau.compiler.codegen.lower import Layout, Lowering
-from flambeau.compiler.codegen.nest import attributes
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.target import Target
 

@@ -2,7 +2,7 @@
 """All suites in all frameworks, in turn: `make bench`, or `make bench-quick` for a few rows.
 
     python benchmarks/bench.py [--quick] [--suites sgd matmul] [--match TEXT] [--rounds 5]
-        [--seconds 0.5] [--frameworks flambeau numpy] [--python torch=DIR/bin/python] [--out DIR]
+        [--seconds 0.2] [--frameworks flambeau numpy] [--python torch=DIR/bin/python] [--out DIR]
 
 Every framework works in a Python of its own (build/peers, by `make peers`; --python names others),
 which stays alive from row to row. A row's results are compared first: a framework that is not
@@ -35,12 +35,14 @@ from suites import Row
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parent / "build" / "peers"
+WARM = HERE.parent / "build" / "caches"  # compiled code, kept: Theano needs a minute a net
 HOMES = {"flambeau": "", "numpy": "", "numexpr": "numexpr", "numba": "numba", "jax": "jax",
          "pytorch": "torch", "torch_compile": "torch", "theano": "theano", "pytensor": "pytensor",
          "mkl": "mkl"}  # the environment of each framework; "": this one
 # set on some machines for old OpenBLAS builds; they slow a current one
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "NVPL_BLAS_DEBUG_CPU_TYPE")
 PATIENCE = 600.0  # seconds for one answer
+ENOUGH = 60.0  # seconds of a framework's cold starts on one row; one round is always made
 CACHES = {"FLAMBEAU_CACHE": "", "TORCHINDUCTOR_CACHE_DIR": "", "NUMBA_CACHE_DIR": "",
           "THEANO_FLAGS": "blas__ldflags=-lopenblas,floatX=float32,base_compiledir=",
           "PYTENSOR_FLAGS": "base_compiledir="}
@@ -74,12 +76,12 @@ def parse() -> argparse.Namespace:
                         help="only rows whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="a few rows of each suite")
     parser.add_argument("--rounds", type=int, default=0, help="5, or 3 with --quick")
-    parser.add_argument("--seconds", type=float, default=0.0, help="of a timing: 0.5, or 0.05")
+    parser.add_argument("--seconds", type=float, default=0.0, help="of a timing: 0.2, or 0.05")
     parser.add_argument("--python", action="append", default=[], metavar="ENVIRONMENT=PYTHON")
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
     args.rounds = args.rounds or (3 if args.quick else 5)
-    args.seconds = args.seconds or (0.05 if args.quick else 0.5)
+    args.seconds = args.seconds or (0.05 if args.quick else 0.2)
     args.out = args.out or HERE / "results" / ("quick" if args.quick else "latest")
     if args.rounds < 1 or args.seconds <= 0:
         parser.error("expected --rounds of at least 1 and --seconds above 0")
@@ -254,13 +256,14 @@ def compared(samples: dict[str, list[np.ndarray]], tolerance: float) -> dict[str
 
 
 def in_rounds(racing: list[str], found: dict[str, dict[str, Any]], rounds: int,
-              ask: Callable[[str], dict[str, Any]]) -> None:
-    """Every framework once a round; the order turns, so that nobody is always first."""
+              ask: Callable[[str], dict[str, Any]], enough: float = float("inf")) -> None:
+    """Every framework once a round; the order turns, so that nobody is always first. Whose times
+    add up to `enough` seconds is asked no more."""
     times: dict[str, list[float]] = {f: [] for f in racing}
     for i in range(rounds):
         turn = i % max(1, len(racing))
         for framework in racing[turn:] + racing[:turn]:
-            if "error" in found[framework]:
+            if "error" in found[framework] or sum(times[framework]) >= enough:
                 continue
             answer = ask(framework)
             if "seconds" in answer:
@@ -275,21 +278,21 @@ def in_rounds(racing: list[str], found: dict[str, dict[str, Any]], rounds: int,
 
 def probes(workers: Workers, suite: str, row: Row, args: argparse.Namespace, scratch: Path
            ) -> dict[str, Any]:
-    """A new process for every number. Caches are empty each time, or filled by a first run."""
+    """A new process for every number. Caches are empty each time, or filled by a first run, today's
+    or an earlier one."""
     racing = [f for f in workers.pythons if f in row.frameworks]
     found: dict[str, dict[str, Any]] = {f: {} for f in racing}
-    warm = scratch / "warm"
     if not row.how.endswith("_cold") and row.how != "installed":
         for framework in racing:
-            found[framework] = failed(probe(workers, suite, row, framework, warm))
+            found[framework] = failed(probe(workers, suite, row, framework, WARM))
 
     def ask(framework: str) -> dict[str, Any]:
         if not row.how.endswith("_cold"):
-            return probe(workers, suite, row, framework, warm)
+            return probe(workers, suite, row, framework, WARM)
         with tempfile.TemporaryDirectory(dir=scratch) as empty:
             return probe(workers, suite, row, framework, Path(empty))
     once = row.how == "installed" or args.quick  # a process a number takes its time
-    in_rounds(racing, found, 1 if once else args.rounds, ask)
+    in_rounds(racing, found, 1 if once else args.rounds, ask, ENOUGH)
     return described(row, {f: v for f, v in found.items() if "sits_out" not in v})
 
 

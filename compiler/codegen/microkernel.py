@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from flambeau.compiler.codegen import loops
-from flambeau.compiler.codegen.contraction import Operand
+from flambeau.compiler.codegen.contraction import Memory, Operand
 from flambeau.compiler.codegen.emit import Block, Type, Value, const
 from flambeau.compiler.codegen.simple import multiply_add
 
+AHEAD = 16  # steps of k between what is fetched from a panel and what is used
+LARGE = 20  # sums of a tile that leave time to fetch
+LINE = 64  # bytes of a cache line
 LOOPED = 32  # multiply-adds worth having in one round of a rolled k loop
 
 
@@ -36,6 +39,7 @@ class Side:
     base: Value
     offsets: Sequence[int | Value]
     masks: Sequence[Value | None]
+    pitch: int = 0  # of a panel: elements between one k and the next
 
 
 Step = Callable[[Block, Value, Value, list[Value]], list[Value]]
@@ -45,6 +49,9 @@ def outer(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], sums: 
           lanes: int) -> list[Value]:
     """sums[i * vectors + j] += rows[i] * columns[j] over all of k."""
     def step(inner: Block, at_rows: Value, at_columns: Value, old: list[Value]) -> list[Value]:
+        if len(sums) >= LARGE:
+            _fetch(inner, rows, at_rows, sums[0].type)
+            _fetch(inner, columns, at_columns, sums[0].type)
         right = [columns.operand.load(inner, loops.add(inner, at_columns, o), lanes, mask)
                  for o, mask in zip(columns.offsets, columns.masks)]
         new = []
@@ -55,6 +62,18 @@ def outer(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], sums: 
                 new.append(multiply_add(inner, left, vector, old[i * len(right) + j]))
         return new
     return _walk(block, axes, rows.base, columns.base, sums, step, len(sums))
+
+
+def _fetch(block: Block, side: Side, at: Value, type: Type) -> None:
+    """Asks for a panel's lines some steps ahead: the hardware looks no further than a page."""
+    if not side.pitch or not isinstance(side.operand, Memory):
+        return
+    symbol, one = "llvm.prefetch.p0", type.with_lanes(1)
+    block.module.declare(symbol, f"declare void @{symbol}(ptr, i32, i32, i32)")
+    for cell in range(0, side.pitch, LINE * 8 // one.bits):
+        place = loops.add(block, at, AHEAD * side.pitch + cell)
+        address = block.gep(side.operand.pointer, one, place)
+        block.line(f"call void @{symbol}(ptr {address.text}, i32 0, i32 3, i32 1)")
 
 
 def _walk(block: Block, axes: Sequence[KAxis], rows: Value, columns: Value, sums: list[Value],

@@ -27,7 +27,8 @@ CHUNK = 100e3  # cycles a chunk should have (about 30 us)
 COPY, TRANSPOSE, SCALAR = 2.5, 5.0, 1.6  # cycles to pack a vector, a vector, an element
 SPILL = 7.0  # more for a packed vector when the panels outgrow L2: it is written and read again
 STREAM = 20.0  # bytes a cycle that one core moves from L3
-BUFFER = 64 << 10  # bytes of sums an item may keep; an eighth where k is short, to stay in L1
+BUFFER = 64 << 10  # bytes of sums an item may keep; an eighth where k is short, to stay in L1;
+# twice as much where all that is read outgrows L2, for its panels are then read half as often
 SCRATCH = 16 << 20  # bytes of panels that may exceed four times the operands and the result
 LINE = 4 << 10  # bytes of a matrix's line to read in one go when streaming it
 STREAMED = 8  # lines then summed before the sums go back to L1
@@ -360,8 +361,11 @@ def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: 
     type = make_type(c.acc, lanes)
     k = tuple(zip(*merged(extents, g.k)))
     if not vectors:
-        return Packing(replace(grid, padded=False), k, -(-grid.cells // lanes) * lanes, type,
-                       grid.padded)
+        packing = Packing(replace(grid, padded=False), k, -(-grid.cells // lanes) * lanes, type,
+                          grid.padded)
+        if packing.scheme != "transpose":
+            return packing
+        return replace(packing, pitch=-(-grid.cells // packing.side) * packing.side)
     flat, strides = merged(g.extents or (1,), g.strides or (0,))
     pitch = grid.cells * lanes
     if len(flat) == 1:
@@ -383,14 +387,15 @@ def blocked(t: Tiling, target: Target) -> Tiling:
     tile = (max(rows.cells * columns.cells, LATENCY) + 1) * max(steps, 1) + 100
     total = max(t.batches * rows.tiles * columns.tiles * tile,
                 streaming_cycles(t.contraction, target))
-    goal = min(max(total / 256, CHUNK), 2e6)
+    goal = min(max(total / 128, CHUNK), 4e6)
     height, parts = min(rows.tiles, max(1, 128 // rows.cells)), 1
     if total > SMALL and height * tile > 1.5 * goal:
         parts = _parts(t, height * tile / goal, steps)
         if parts == 1:
             height = max(1, int(goal / tile))
     height = _even(rows.tiles, height)
-    room = BUFFER if steps >= 256 else BUFFER // 8
+    large = _stored(t.contraction) > target.l2
+    room = (BUFFER << large) if steps >= 256 else BUFFER // 8
     width = columns.cells * columns.width
     breadth = max(1, room // (t.itemsize * height * rows.cells * width))
     if total > SMALL:

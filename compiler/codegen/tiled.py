@@ -423,7 +423,7 @@ def _side(block: Block, side: SidePlan, operand: Operand, base: Value, edge: boo
     if not side.packing:
         return Side(operand, base, side.grid.offsets(edge), side.grid.masks(edge))
     offsets = [i * side.grid.width for i in range(count)]
-    return Side(operand, base, offsets, [None] * count)
+    return Side(operand, base, offsets, [None] * count, side.packing.pitch)
 
 
 def _either(block: Block, grid: Grid, tile: Value, body: Callable[[Block, bool], None]) -> None:

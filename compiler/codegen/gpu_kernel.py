@@ -63,12 +63,13 @@ class Scene:
 class GpuFunction:
     """One kernel being written. `entry` is where its body goes."""
 
-    def __init__(self, scene: Scene, symbol: str, threads: int) -> None:
+    def __init__(self, scene: Scene, symbol: str, threads: int, resident: int = 1) -> None:
+        """resident: blocks that a multiprocessor must have registers for."""
         self.scene, self.symbol, self.threads = scene, symbol, threads
         self.module = scene.module
         # without the second number some assemblers spill rather than use more than 128 registers
         attributes = scene.module.attribute_group(
-            f'nounwind "nvvm.maxntid"="{threads}" "nvvm.minctasm"="1"')
+            f'nounwind "nvvm.maxntid"="{threads}" "nvvm.minctasm"="{resident}"')
         self.fn = Function(scene.module, symbol, None, [], attributes, "ptx_kernel")
         self.arguments: list[int] = []
         self.pointers: dict[object, Value] = {}

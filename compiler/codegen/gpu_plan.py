@@ -35,9 +35,12 @@ class Tile:
 
 
 TILES = (Tile(128, 128, 8, 8), Tile(64, 64, 16, 4), Tile(32, 32, 16, 2))
-_SHORT = (Tile(128, 128, 16, 8), Tile(64, 64, 16, 4))
+_SHORT = (Tile(128, 128, 32, 8), Tile(64, 64, 32, 4))
 TENSOR_TILES = {"half": _SHORT, "bfloat": _SHORT,
-                "tf32": (Tile(128, 128, 8, 8), Tile(64, 64, 8, 4))}
+                "tf32": (Tile(128, 128, 16, 8), Tile(64, 64, 16, 4))}
+PAD = 4  # elements between lines of a tile, against bank conflicts; keeps vectors aligned
+SHARED = 48 << 10  # bytes of a block's shared memory
+STAGES = 4  # tiles of k in shared memory, at most
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class GpuPlan:
     """The tile, into how many parts k is cut, and what tensor cores multiply ("": none).
 
     unit: "half", "bfloat" or "tf32". library: cuBLAS computes the sums, and a kernel runs the
-    epilogue.
+    epilogue. stages: tiles of k that lie in shared memory; all but one are on their way.
     """
 
     contraction: Contraction
@@ -53,6 +56,7 @@ class GpuPlan:
     splits: int
     unit: str = ""
     library: bool = False
+    stages: int = 2
 
     @property
     def grid(self) -> tuple[int, int, int, int]:
@@ -64,6 +68,14 @@ class GpuPlan:
     def rounds(self) -> int:
         """Tiles of k in all."""
         return -(-size(self.contraction.k) // self.tile.k)
+
+    @property
+    def stage_bytes(self) -> int:
+        """Shared memory for one tile of A and one of B."""
+        t = self.tile
+        if self.unit:
+            return (t.m + t.n) * t.k * (4 if self.unit == "tf32" else 2)
+        return (t.m + t.n + 2 * PAD) * t.k * self.contraction.itemsize
 
     @property
     def scratch_bytes(self) -> int:
@@ -79,7 +91,7 @@ class GpuPlan:
         t = self.tile
         share = f"{self.unit} tensor cores" if self.unit else f"{t.side} x {t.side} a thread"
         return (f"tiled contraction, {b} x ({m} x {k}) ({k} x {n}): blocks of {t.m} x {t.n}, "
-                f"{share}, k by {t.k}"
+                f"{share}, k by {t.k} in {self.stages} stages"
                 + (f", {self.splits} parts of k" if self.splits > 1 else ""))
 
 
@@ -99,10 +111,11 @@ def plan(c: Contraction, target: Target) -> GpuPlan:
     """The tile and the parts of k with the least estimated time."""
     cores = unit(c, target)
     tiles = TENSOR_TILES[cores] if cores else [t for t in TILES if t.side < 8 or c.itemsize == 4]
-    found = [_cut(GpuPlan(c, t, 1, cores), 1 << i) for t in tiles for i in range(7)]
+    found = [_cut(_staged(GpuPlan(c, t, 1, cores), target), 1 << i)
+             for t in tiles for i in range(7)]
     best = min(found, key=lambda p: (microseconds(p, target), p.splits))
     if target.library and _gemm(c):
-        other = GpuPlan(c, best.tile, 1, best.unit, True)
+        other = replace(best, splits=1, library=True)
         adding = JOIN + 2 * other.scratch_bytes / BANDWIDTH
         if target.library == "always" or (
                 LIBRARY * microseconds(best, target) + adding < microseconds(best, target)):
@@ -140,6 +153,11 @@ def _gemm(c: Contraction) -> bool:
         max(c.sizes) < 1 << 31) and layouts(c) is not None
 
 
+def _staged(p: GpuPlan, target: Target) -> GpuPlan:
+    """The plan with as many stages as there is shared memory for; two without async copies."""
+    return replace(p, stages=min(STAGES, SHARED // p.stage_bytes) if target.sm >= 80 else 2)
+
+
 def _cut(p: GpuPlan, parts: int) -> GpuPlan:
     """The plan with k in about so many parts, none of them empty."""
     each = -(-p.rounds // min(parts, max(1, p.rounds)))
@@ -154,6 +172,6 @@ def microseconds(p: GpuPlan, target: Target) -> float:
     compute = flops / (RATE[p.tile.m] * (TENSOR if p.unit else 1) * FLOPS)
     if p.contraction.itemsize == 8:
         compute *= 2
-    each = max(LATENCY * -(-waves // RESIDENT), waves * compute)
+    each = max(LATENCY / (p.stages - 1) * -(-waves // RESIDENT), waves * compute)
     adding = JOIN + 2 * p.scratch_bytes / BANDWIDTH if p.splits > 1 else 0.0
     return -(-p.rounds // p.splits) * each + adding

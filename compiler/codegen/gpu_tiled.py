@@ -1,10 +1,11 @@
 """Matrix products and convolutions on a GPU: one tiled kernel over a contraction's axes.
 
-A block computes a tile of C. Tiles of A and B go through shared memory in two buffers, so that the
-next ones are on their way while the present ones are multiplied; each thread keeps a small square
-of C in registers. Operands are read through their strides (a convolution is an implicit product),
-and the finished tile goes through shared memory once more, so that the epilogue is written a few
-times only and stores along the last axis.
+A block computes a tile of C. Tiles of A and B go through shared memory, which holds several stages,
+so that the next ones are on their way while the present ones are multiplied: by asynchronous copies
+from sm_80 on, else (and where elements must be converted) through registers. Each thread keeps a
+small square of C in registers. Operands are read through their strides (a convolution is an
+implicit product), and the finished tile goes through shared memory once more, so that the epilogue
+is written a few times only and stores along the last axis.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from flambeau.compiler.codegen import scalar
+from flambeau.compiler.codegen import gpu_async, scalar
 from flambeau.compiler.codegen.contraction import Axis, Operand, size
 from flambeau.compiler.codegen.dense import Dense, Strided
-from flambeau.compiler.codegen.emit import I32, I64, Block, Type, Value, const, make_type
+from flambeau.compiler.codegen.emit import I8, I32, I64, Block, Type, Value, const, make_type
 from flambeau.compiler.codegen.gpu_kernel import (
     BLOCK,
     GpuFunction,
@@ -25,12 +26,10 @@ from flambeau.compiler.codegen.gpu_kernel import (
     unravel,
     when,
 )
-from flambeau.compiler.codegen.gpu_plan import GpuPlan
+from flambeau.compiler.codegen.gpu_plan import PAD, RESIDENT, GpuPlan
 from flambeau.compiler.codegen.loops import Loop
 from flambeau.compiler.codegen.simple import multiply_add
 from flambeau.compiler.kernel import Kernel
-
-PAD = 4  # elements between lines of a tile, against bank conflicts; keeps vectors aligned
 
 
 def _dot(b: Block, indices: list[Value], strides: list[int], word: Type) -> Value:
@@ -53,7 +52,10 @@ def _or_zero(b: Block, inside: Value, v: Value) -> Value:
 
 @dataclass(frozen=True)
 class Side:
-    """One operand's way into shared memory. lines: its m or n axes; steps: its k axes' strides."""
+    """One operand's way into shared memory. lines: its m or n axes; steps: its k axes' strides.
+
+    pointer: its elements in device memory, where asynchronous copies take them from; else None.
+    """
 
     operand: Operand
     lines: tuple[Axis, ...]
@@ -65,6 +67,16 @@ class Side:
     first: Value  # the tile's first line
     flat: bool  # neighbours in memory are steps of k
     width: int  # neighbours that are loaded at once
+    pointer: Value | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """A side, the places in its tile that a thread fills, and where their lines begin in memory."""
+
+    side: Side
+    places: list[tuple[Value, Value]]
+    offsets: list[Value]
 
 
 @dataclass(frozen=True)
@@ -87,8 +99,8 @@ class Tiled:
                  scratch: int | None) -> None:
         self.scene, self.k, self.dense, self.plan, self.word = scene, k, dense, p, word
         self.scratch, self.c, self.tile = scratch, p.contraction, p.tile
-        self.acc = self.stored = self.c.accumulator
-        self.made = GpuFunction(scene, symbol, BLOCK)
+        self.acc = self.c.accumulator
+        self.made = GpuFunction(scene, symbol, BLOCK, RESIDENT)
         self.low = GpuLowering(self.made, word)
         self.low.inline = k.computed
 
@@ -103,6 +115,8 @@ class Tiled:
         self.m0 = b.op("mul nsw", row, const(self.word, tile.m))
         self.n0 = b.op("mul nsw", column, const(self.word, tile.n))
         self.batches = unravel(b, self.batch, [x.extent for x in c.batch])
+        staged = self.turns[1] * (tile.n + PAD) * c.itemsize
+        self.memory = made.shared(I8, max(self.plan.stages * self.plan.stage_bytes, staged))
         rows = self.side(b, self.dense.a, c.m, "a", tile.m, self.m0)
         columns = self.side(b, self.dense.b, c.n, "b", tile.n, self.n0)
         sums = self.rounds(b, rows, columns)
@@ -133,16 +147,25 @@ class Tiled:
             lines and abs(strides(lines)[-1]) == 1)
         near, far = (c.k, lines) if flat else (lines, c.k)
         rest = [source.offset, *strides(c.batch), *strides(near)[:-1], *strides(far)]
-        width = 1
-        if isinstance(operand, Plain) and near and strides(near)[-1] == 1 and (
-                self.scene.layout.slots[source.node] not in self.scene.rough):
-            width = min(128 // operand.kind.bits, extent * self.tile.k // BLOCK)
-            while any(x % width for x in (near[-1].extent, *rest)):
-                width //= 2
-        shared = self.made.shared(self.stored, 2 * self.span(extent))
+        width, pointer = 1, None
+        if isinstance(operand, Plain):
+            pointer = operand.pointer
+            if near and strides(near)[-1] == 1 and (
+                    self.scene.layout.slots[source.node] not in self.scene.rough):
+                width = min(128 // operand.kind.bits, extent * self.tile.k // BLOCK)
+                while any(x % width for x in (near[-1].extent, *rest)):
+                    width //= 2
+        if self.scene.target.sm < 80:
+            pointer = None
+        if pointer is not None and not self.together(flat):
+            width = 1
+        if self.stored.bits // 8 * width not in gpu_async.SIZES:
+            pointer = None
+        place = self.plan.stages * self.span(self.tile.m) * self.stored.bits // 8
+        shared = self.memory if which == "a" else b.gep(self.memory, I8, const(I32, place))
         base = _dot(b, self.batches, strides(c.batch), self.word)
         return Side(operand, lines, strides(lines), strides(c.k), extent, base, shared, first,
-                    flat, width)
+                    flat, width, pointer)
 
     # -- the tile in shared memory -----------------------------------------------------------
     def span(self, extent: int) -> int:
@@ -154,7 +177,14 @@ class Tiled:
         pitch = const(I32, side.extent + PAD)
         return b.op("add nsw", b.op("mul nsw", step, pitch), line)
 
-    along_lines = True  # whether neighbours in the buffer are lines
+    @property
+    def stored(self) -> Type:
+        """The type of a tile's elements."""
+        return self.acc
+
+    def together(self, flat: bool) -> bool:
+        """Whether neighbours in memory (along k if `flat`) are neighbours in the buffer."""
+        return not flat
 
     # -- from memory to registers ------------------------------------------------------------
     def places(self, b: Block, side: Side) -> list[tuple[Value, Value]]:
@@ -186,12 +216,12 @@ class Tiled:
             known[line.text] = b.op("add nsw", offset, side.base)
         return [known[line.text] for line, _ in places]
 
-    def fetch(self, b: Block, side: Side, places: list[tuple[Value, Value]],
-              offsets: list[Value], round_: Value) -> list[Value]:
-        """The elements of a round in registers, zero beyond the end of k."""
-        total, steps = size(self.c.k), {}
+    def along(self, b: Block, way: Way, round_: Value) -> list[tuple[Value, Value | None]]:
+        """(where its element lies in memory, whether it is before the end of k) for each place."""
+        side, total = way.side, size(self.c.k)
+        steps: dict[str, tuple[Value, Value | None]] = {}
         start = b.op("mul nsw", round_, const(self.word, self.tile.k))
-        for _, step in places:
+        for _, step in way.places:
             if step.text in steps:
                 continue
             at = b.op("add nsw", start, self.words(b, step))
@@ -202,20 +232,37 @@ class Tiled:
                 at = b.intrinsic("llvm.smin", self.word, at, const(self.word, last))
             indices = unravel(b, at, [x.extent for x in self.c.k])
             steps[step.text] = (_dot(b, indices, side.steps, self.word), inside)
+        found = [steps[step.text] for _, step in way.places]
+        return [(b.op("add nsw", offset, step), inside)
+                for offset, (step, inside) in zip(way.offsets, found)]
+
+    def fetch(self, b: Block, way: Way, round_: Value) -> list[Value]:
+        """The elements of a round in registers, zero beyond the end of k."""
         out = []
-        for (_, step), offset in zip(places, offsets):
-            along, inside = steps[step.text]
-            v = side.operand.load(b, b.op("add nsw", offset, along), side.width, None)
+        for at, inside in self.along(b, way, round_):
+            v = way.side.operand.load(b, at, way.side.width, None)
             out.append(v if inside is None else _or_zero(b, inside, v))
         return out
 
-    def keep(self, b: Block, side: Side, places: list[tuple[Value, Value]], values: list[Value],
-             buffer: Value) -> None:
-        """Registers to shared memory."""
+    def send(self, b: Block, way: Way, round_: Value, wanted: Value, buffer: Value) -> None:
+        """The elements of a round on their way to a buffer; nothing is read if not `wanted`."""
+        side = way.side
+        assert side.pointer is not None
         start = b.op("mul nsw", buffer, const(I32, self.span(side.extent)))
-        for (line, step), v in zip(places, values):
+        for (line, step), (at, inside) in zip(way.places, self.along(b, way, round_)):
+            spot = b.op("add nsw", start, self.spot(b, side, line, step))
+            gpu_async.copy(b, b.gep(side.shared, self.stored, spot),
+                           b.gep(side.pointer, self.stored, at),
+                           self.stored.bits // 8 * side.width,
+                           wanted if inside is None else b.and_(wanted, inside))
+
+    def keep(self, b: Block, way: Way, values: list[Value], buffer: Value) -> None:
+        """Registers to shared memory."""
+        side = way.side
+        start = b.op("mul nsw", buffer, const(I32, self.span(side.extent)))
+        for (line, step), v in zip(way.places, values):
             nbytes = self.stored.bits // 8
-            if side.width == 1 or side.flat != self.along_lines:
+            if side.width == 1 or self.together(side.flat):
                 at = b.op("add nsw", start, self.spot(b, side, line, step))
                 b.store(v, b.gep(side.shared, self.stored, at), nbytes * side.width)
                 continue
@@ -234,28 +281,54 @@ class Tiled:
         end = b.op("add nsw", begin, const(self.word, each))
         if self.plan.splits > 1:
             end = b.intrinsic("llvm.smin", self.word, end, const(self.word, self.plan.rounds))
-        sides = []
+        ways = []
         for side in (rows, columns):
             places = self.places(b, side)
-            sides.append((side, places, self.line_offsets(b, side, places)))
-        for side, places, offsets in sides:
-            self.keep(b, side, places, self.fetch(b, side, places, offsets, begin), const(I32, 0))
-        self.made.barrier(b)
+            ways.append(Way(side, places, self.line_offsets(b, side, places)))
+        stages = self.plan.stages
+        for i in range(stages - 1):
+            self.arrive(b, self.depart(b, ways, b.op("add nsw", begin, const(self.word, i)), end,
+                                       const(I32, i)))
         zero = [(self.acc, const(self.acc, 0))] * (self.tile.m * self.tile.n // BLOCK)
-        loop = Loop(b, begin, end, 1, zero, True)
-        body = loop.body
-        done = body.op("sub nsw", loop.var, begin)
-        buffer = body.op("and", self.narrow(body, done), const(I32, 1))
-        last = body.op("sub nsw", end, const(self.word, 1))
-        following = body.op("add nsw", loop.var, const(self.word, 1))
-        following = body.intrinsic("llvm.smin", self.word, following, last)
-        ahead = [self.fetch(body, *side, following) for side in sides]
-        sums = self.multiply(body, rows, columns, buffer, loop.carried)
-        other = body.op("xor", buffer, const(I32, 1))
-        for (side, places, _), values in zip(sides, ahead):
-            self.keep(body, side, places, values, other)
-        self.made.barrier(body)
-        return loop.finish(sums)
+        loop = Loop(b, begin, end, 1, [(I32, const(I32, 0)), *zero], True)
+        body, buffer = loop.body, loop.carried[0]
+        self.meet(body, ways, stages - 2)
+        ahead = body.op("add nsw", loop.var, const(self.word, stages - 1))
+        before = body.op("sub nsw", buffer, const(I32, 1))
+        first = body.cmp("eq", buffer, const(I32, 0))
+        free = body.select(first, const(I32, stages - 1), before)  # read in the round before
+        coming = self.depart(body, ways, ahead, end, free)
+        sums = self.multiply(body, rows, columns, buffer, loop.carried[1:])
+        self.arrive(body, coming)
+        following = body.op("add nsw", buffer, const(I32, 1))
+        past = body.cmp("eq", following, const(I32, stages))
+        found = loop.finish([body.select(past, const(I32, 0), following), *sums])
+        self.meet(b, ways, 0)
+        return found[1:]
+
+    def depart(self, b: Block, ways: list[Way], round_: Value, end: Value, buffer: Value
+               ) -> list[tuple[Way, list[Value], Value]]:
+        """Asks for a round's tiles; what comes through registers is to be kept by `arrive`."""
+        last = b.op("sub nsw", end, const(self.word, 1))
+        wanted = b.cmp("slt", round_, end)
+        there = b.intrinsic("llvm.smin", self.word, round_, last)
+        for way in ways:
+            if way.side.pointer is not None:
+                self.send(b, way, there, wanted, buffer)
+        if any(way.side.pointer is not None for way in ways):
+            gpu_async.commit(b)
+        return [(way, self.fetch(b, way, there), buffer) for way in ways
+                if way.side.pointer is None]
+
+    def arrive(self, b: Block, coming: list[tuple[Way, list[Value], Value]]) -> None:
+        for way, values, buffer in coming:
+            self.keep(b, way, values, buffer)
+
+    def meet(self, b: Block, ways: list[Way], left: int) -> None:
+        """Waits for all but `left` rounds that were asked for; the block then sees them."""
+        if any(way.side.pointer is not None for way in ways):
+            gpu_async.wait(b, left)
+        self.made.barrier(b)
 
     def narrow(self, b: Block, v: Value) -> Value:
         return v if v.type == I32 else b.convert("trunc", v, "i32")
@@ -314,7 +387,7 @@ class Tiled:
         """Each thread's lines in turn through shared memory, then stores along n."""
         pitch = self.tile.n + PAD
         turns, lines = self.turns
-        stage = self.made.shared(self.acc, lines * pitch)
+        stage = self.memory  # all threads are done with the tiles
         for i in range(turns):
             for line, column, v in self.staged(b, sums, i):
                 at = b.op("add nsw", b.op("mul nsw", line, const(I32, pitch)), column)

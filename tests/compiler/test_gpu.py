@@ -20,6 +20,7 @@ from flambeau.compiler.launch import Launch
 from flambeau.compiler.node import Node
 from flambeau.runtime import jit, reference
 
+from emulator import access, faults
 from emulator import programs as emulated
 from emulator.machine import Machine
 from program_generator import leaf
@@ -155,6 +156,67 @@ def test_products_on_tensor_cores(dtype: DType) -> None:
     assert "tensor" not in pipeline.build_gpu(request.prepare(roots), target.nvptx(75))[
         0].kernels[0].detail
     agree(*roots)
+
+
+def turned(m: int, k: int, n: int, how: str, dtype: DType = dt.float32) -> Node:
+    """A product whose operands lie along k or along their lines: how is two of n (plain), t."""
+    def operand(rows: int, columns: int, turn: str) -> Node:
+        if turn == "n":
+            return gk.full(1, rows, columns, dtype=dtype)
+        return nd.permute(gk.full(1, columns, rows, dtype=dtype), (0, 2, 1))
+    return nd.node("dot", dtype, (1, m, n), (operand(m, k, how[0]), operand(k, n, how[1])))
+
+
+@pytest.mark.parametrize("how", ["nn", "nt", "tn", "tt"])
+def test_tiles_come_by_asynchronous_copies(how: str) -> None:
+    """Any way the operands lie, k with a rest, k cut; both tiles, odd lines, single elements."""
+    agree(turned(130, 72, 136, how), turned(30, 200, 35, how), turned(40, 50, 36, how, dt.float64),
+          turned(144, 104, 136, how, dt.float16), turned(33, 200, 35, how, dt.bfloat16))
+    with override(tf32=True):
+        wide = [turned(m, k, n, how) for m, k, n in ((144, 56, 136), (33, 90, 35))]
+        for root, found in zip(wide, emulated.evaluate(wide)):
+            assert np.abs(found - reference.evaluate([root])[0]).max() < 100 * 2.0 ** -11
+    agree(turned(70, 40, 33, how), sm=75)
+
+
+def halves(cut: tuple[str, str] = ("", "")) -> float:
+    """A product of 16-bit floats whose PTX is changed: how far it is from right."""
+    root = turned(64, 200, 64, "nt", dt.float16)
+    asked = request.prepare([root])
+    program, ir = pipeline.build_gpu(asked, TWO)
+    ptx = jit.ptx(ir, TWO)
+    assert "cp.async.cg.shared.global" in ptx and "ldmatrix.sync.aligned.m8n8.x4" in ptx
+    assert cut[0] in ptx
+    run = emulated.Run(Machine(sm=80), program, ptx.replace(*cut) if cut[0] else ptx, [])
+    (found,) = run.run([n.arg.array(np.uint8, (n.nbytes,)) for n in asked.leaves])
+    off = found.view(np.float16).reshape(root.shape) - reference.evaluate([root])[0]
+    return float(np.abs(off).max())
+
+
+def test_a_wait_or_barrier_left_out_of_a_product_is_caught() -> None:
+    assert halves() < 1e-2
+    with pytest.raises(faults.Uninitialised, match=r"of shared memory at .* was never written"):
+        halves(("cp.async.wait_group \t2", "cp.async.wait_group \t3"))
+    with pytest.raises(faults.Race, match="are not ordered by a barrier"):
+        halves(("bar.sync \t0;", ""))
+
+
+@pytest.mark.parametrize("how", ["nn", "tt"])
+def test_matrices_are_read_without_bank_conflicts(how: str, monkeypatch: pytest.MonkeyPatch
+                                                  ) -> None:
+    """The eight rows of a matrix lie in eight different parts of the banks' 128 bytes."""
+    seen = []
+    touch = access.Locator.touch
+
+    def watch(self: access.Locator, m: object, held: object, at: np.ndarray, *rest: object
+              ) -> None:
+        if self.ins.opcode[0] == "ldmatrix":
+            parts = np.sort(at.reshape(-1, 8) % 128 // 16, 1)
+            seen.append((parts == np.arange(8)).all())
+        touch(self, m, held, at, *rest)  # type: ignore[arg-type]
+    monkeypatch.setattr(access.Locator, "touch", watch)
+    agree(turned(130, 40, 130, how, dt.float16), turned(64, 40, 64, how, dt.float16))
+    assert len(seen) > 8 and all(seen)
 
 
 def test_tf32_is_asked_for_and_rounds_to_eleven_bits() -> None:

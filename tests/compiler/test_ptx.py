@@ -16,6 +16,7 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
 from flambeau.compiler.codegen.samplers import SAMPLERS
+from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.launch import Fill, Host, Launch, Repeat
 from flambeau.compiler.node import Node
@@ -51,9 +52,15 @@ def test_no_kernel_spills(sm: int, tmp_path: Path,
     assert f".target sm_{sm}" in ptx
     used = gk.assemble(ptx, sm, tmp_path)
     assert len(used) >= 20
+    with override(tf32=True):
+        turned = gk.full(1, 512, 512), nd.permute(gk.full(1, 512, 512), (0, 2, 1))
+        _, ptx = gk.build([nd.node("dot", dt.float32, (1, 512, 512), turned[::step])
+                           for step in (1, -1)], sm, 8)
+    used |= {f"tf32 {name}": use for name, use in gk.assemble(ptx, sm, tmp_path).items()}
     for name, use in used.items():
         record_property(f"sm_{sm} {name}", str(use))
         assert use.spills == 0 and use.registers <= REGISTERS, (name, use)
+        assert use.registers <= 128 or "contract" not in name, (name, use)  # two blocks at once
 
 
 @pytest.mark.parametrize("sm", (75, 120))
@@ -86,12 +93,14 @@ def test_neighbours_are_loaded_as_vectors() -> None:
 
 
 def test_tiles_are_loaded_as_vectors() -> None:
-    _, ptx = gk.build([gk.product(512, 512, 512)], 80)
+    _, ptx = gk.build([gk.product(512, 512, 512)], 75)
     assert ptx.count("ld.global.nc.v4.b32") >= 4
     _, ptx = gk.build([gk.product(512, 512, 512, dt.float16)], 80, 8)
-    assert ptx.count("ld.global.nc.v4.b32") >= 4 and "mma.sync.aligned.m16n8k16" in ptx
-    _, ptx = gk.build([gk.product(510, 511, 509)], 80)
+    assert ptx.count("cp.async.cg.shared.global") >= 4 and "mma.sync.aligned.m16n8k16" in ptx
+    _, ptx = gk.build([gk.product(510, 511, 509)], 75)
     assert "ld.global.nc.v4" not in ptx
+    _, ptx = gk.build([gk.product(510, 511, 509)], 80)
+    assert "cp.async.ca.shared.global [%r" in ptx and "cp.async.cg" not in ptx
 
 
 def test_an_odd_row_of_a_view_is_not_loaded_as_vectors() -> None:

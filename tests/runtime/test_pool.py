@@ -20,7 +20,9 @@ from native_text import PARALLEL, parallel_code
 @pytest.fixture(autouse=True)
 def threads_as_before() -> Iterator[None]:
     before = pool.num_threads()
+    pool._native().always(1)  # otherwise jobs as short as these are the caller's own
     yield
+    pool._native().always(0)
     pool.set_num_threads(before)
 
 
@@ -37,6 +39,17 @@ def test_every_chunk_once(n: int) -> None:
     for chunks in (1, 2, 3, 17, 1000):
         jobs("run", chunks, 20)
     assert pool.workers() >= n - 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_every_chunk_once_where_the_pool_chooses(n: int) -> None:
+    """Enough jobs to be timed both ways, and two kinds whose records take turns."""
+    pool.set_num_threads(n)
+    pool._native().always(0)
+    for _ in range(50):
+        for chunks in (2, 258, 9):
+            jobs("run", chunks, 20)
+    together(lambda: jobs("run", 13, 3000), 3)
 
 
 def test_no_chunks() -> None:

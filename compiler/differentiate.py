@@ -464,15 +464,19 @@ def _conv_weight(n: Node, g: Node) -> Node:
 
 
 def _sorted(n: Node, g: Node) -> Cotangents:
-    """To the elements that the values came from."""
-    x, axis = n.src[0], n.arg[1][0]
-    order = N.node("extern", dt.int64, x.shape, (x,), ("argsort", n.arg[1]))
+    """To the elements that the values came from. Of `placed` lines, which are in order where
+    somebody looks, too."""
+    x = n.src[0]
+    options = n.arg[1] if n.arg[0] == "sort" else (len(x.shape) - 1, False)
+    axis = options[0]
+    order = N.node("extern", dt.int64, x.shape, (x,), ("argsort", options))
     places = tuple(order if a == axis else N.node("iota", dt.int64, x.shape, (), a)
                    for a in range(len(x.shape)))
     return (scatter_node(like(x, 0), g, places, "set"),)
 
 
-EXTERN_RULES: dict[str, Rule] = {"sort": _sorted}  # by routine name: others register their own
+# by routine name: others register their own
+EXTERN_RULES: dict[str, Rule] = {"sort": _sorted, "placed": _sorted}
 
 
 def _extern(n: Node, g: Node) -> Cotangents:

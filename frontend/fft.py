@@ -26,7 +26,7 @@ from .creation import arange, tensor
 from .elementwise import cos, floating, inexact, sin
 from .joining import concatenate, roll
 from .recording import accepts_dim, as_tensor
-from .routines import call, register
+from .routines import call, differentiate_by
 from .tensor import Tensor, as_dtype, check_axis, default_dtype, derive, read
 
 _NORMS = ("backward", "ortho", "forward")
@@ -34,23 +34,7 @@ Lengths = Sequence[int] | None
 Axes = Sequence[int] | None
 
 
-# -- routines --------------------------------------------------------------------------------------
-
-
-def _c2c(options: tuple[tuple[int, ...], bool, Any], x: np.ndarray) -> np.ndarray:
-    """options: (axes, inverse, norm)."""
-    axes, inverse, norm = options
-    return (np.fft.ifftn if inverse else np.fft.fftn)(x, axes=axes, norm=norm)
-
-
-def _r2c(options: tuple[int, int, Any], x: np.ndarray) -> np.ndarray:
-    """options: (axis, its length, norm)."""
-    return np.fft.rfft(x, axis=options[0], norm=options[2])
-
-
-def _c2r(options: tuple[int, int, Any], x: np.ndarray) -> np.ndarray:
-    """options: (axis, its length in the result, norm)."""
-    return np.fft.irfft(x, options[1], options[0], norm=options[2])
+# -- derivatives -----------------------------------------------------------------------------------
 
 
 def _turned(options: Any, operands: Sequence[Tensor], y: Tensor, g: Tensor) -> list[Tensor]:
@@ -84,9 +68,9 @@ def _weights(half: Tensor, options: tuple[int, int, str], inner: float) -> Tenso
                   device=half.device)
 
 
-register("fft.c2c", _c2c, _turned)
-register("fft.r2c", _r2c, _r2c_back)
-register("fft.c2r", _c2r, _c2r_back)
+differentiate_by("fft.c2c", _turned)
+differentiate_by("fft.r2c", _r2c_back)
+differentiate_by("fft.c2r", _c2r_back)
 
 
 # -- arguments -------------------------------------------------------------------------------------
@@ -290,14 +274,17 @@ def fftfreq(n: int, d: float = 1.0, dtype: Any = None) -> Tensor:
     """The frequencies of `fft`'s points in cycles per unit of spacing d. NumPy fft.fftfreq."""
     if n < 1:
         raise ValueError(f"fftfreq: expected at least 1 point, got {n}")
-    return tensor(np.fft.fftfreq(n, d), _frequency_dtype("fftfreq", dtype))
+    half = (n + 1) // 2
+    points = concatenate([arange(half, dtype="float64"), arange(half - n, 0, dtype="float64")])
+    return (points * (1.0 / (n * d))).to(_frequency_dtype("fftfreq", dtype))
 
 
 def rfftfreq(n: int, d: float = 1.0, dtype: Any = None) -> Tensor:
     """The frequencies of `rfft`'s points in cycles per unit of spacing d. NumPy fft.rfftfreq."""
     if n < 1:
         raise ValueError(f"rfftfreq: expected at least 1 point, got {n}")
-    return tensor(np.fft.rfftfreq(n, d), _frequency_dtype("rfftfreq", dtype))
+    points = arange(n // 2 + 1, dtype="float64")
+    return (points * (1.0 / (n * d))).to(_frequency_dtype("rfftfreq", dtype))
 
 
 def _rolled(name: str, x: Any, axes: Any, sign: int) -> Tensor:

@@ -6,6 +6,8 @@ not, unless NumPy is asked to choose the bins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +17,11 @@ from flambeau.compiler.node import Node
 
 from .creation import constant, linspace, number, tensor
 from .elementwise import eq, floating, where
-from .indexing import index_add
+from .indexing import index_add, take
 from .movement import moveaxis, reshape
 from .recording import accepts_dim, as_tensor, as_tensors, real_only
 from .reductions import reduce_node
+from .routines import call, register
 from .sorting import argsort, msort
 from .tensor import Tensor, check_axis, derive, read, result
 
@@ -231,18 +234,42 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     t = reshape(as_tensor("bincount", x), -1 if as_tensor("bincount", x).size else 0)
     if not t.dtype.is_integer and t.size:
         raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
-    values = t.numpy().astype(np.int64, copy=False)
+    held = t.numpy()
+    values = _writable(held).astype(np.int64, copy=False)
+    if minlength < 0:
+        raise ValueError(f"bincount: expected minlength of 0 or more, got {minlength}")
+    low = 0
     try:
-        counts = np.bincount(values, minlength=minlength)
+        if weights is None:
+            return tensor(np.bincount(values, minlength=minlength), dt.int64, t.device)
+        low = values.min(initial=0)
     except ValueError:
-        raise ValueError("bincount: expected integers of 0 or more, got "
-                         f"{values.min()}") from None
-    if weights is None:
-        return tensor(counts, dt.int64, t.device)
-    size = counts.shape[0]
+        low = values.min()
+    if low < 0:
+        raise ValueError(f"bincount: expected integers of 0 or more, got {low}")
+    size = max(minlength, int(values.max(initial=-1)) + 1)
     added, n = floating("bincount", weights)
-    zeros = result(constant(n.dtype, 0, (size,)), False, t.device)
-    return index_add(zeros, 0, t, reshape(derive(n, added), t.shape))  # type: ignore[no-any-return]
+    wide = reshape(derive(N.cast(n, n.dtype.compute), added), t.shape)
+    return call("bincount", size, wide.dtype, (size,), t, wide).to(n.dtype)
+
+
+def _writable(a: np.ndarray) -> np.ndarray:
+    """The same memory, of which NumPy's bincount would make a copy if it might not write there. It
+    does not write."""
+    face = {**a.__array_interface__, "data": (a.__array_interface__["data"][0], False)}
+    return np.asarray(SimpleNamespace(__array_interface__=face))
+
+
+def _weighed(size: int, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.bincount(x.astype(np.int64, copy=False), weights, size)
+
+
+def _weighed_back(size: int, operands: Sequence[Tensor], y: Tensor, g: Tensor
+                  ) -> list[Tensor | None]:
+    return [None, take(g, operands[0])]
+
+
+register("bincount", _weighed, _weighed_back)
 
 
 def _limits(name: str, n: Node, low: float, high: float) -> tuple[Node, Node]:

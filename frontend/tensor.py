@@ -258,9 +258,11 @@ class Tensor:
             return base
         strides, offset = view.layout(storage.shape)
         size = self.dtype.itemsize
-        flat = base.reshape(-1)[offset:]
-        return np.lib.stride_tricks.as_strided(
-            flat, self.shape, tuple(s * size for s in strides), writeable=base.flags.writeable)
+        if 0 in self.shape:
+            return np.empty(self.shape, base.dtype)
+        array: np.ndarray = np.ndarray(self.shape, base.dtype, base, offset * size,
+                                       tuple([s * size for s in strides]))
+        return array
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, without a copy.

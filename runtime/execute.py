@@ -124,10 +124,9 @@ class Executable:
     def _extern(self, e: Extern, table: Any, arena: int) -> None:
         views = [self._view(table, arena, *o) for o in (*e.operands, e.result)]
         try:
-            result = externs.find(e.name)(e.options, *views[:-1])
+            externs.run(e.name, e.options, views[-1], *views[:-1])
         except Exception as error:
             raise RoutineError(e.place, error) from error
-        views[-1][...] = np.asarray(result).reshape(views[-1].shape)
 
     def _view(self, table: Any, arena: int, slot: int, name: str, shape: Shape) -> np.ndarray:
         where, place = self.program.slots[slot]
@@ -144,7 +143,7 @@ def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
     if count == 0:
         return np.empty(shape, dtype)
     raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-    return np.frombuffer(memoryview(raw), dtype=dtype).reshape(shape)
+    return np.ndarray(shape, dtype, raw)
 
 
 class Scalars:

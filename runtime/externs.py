@@ -19,11 +19,18 @@ def packed(options: tuple[str, Any, tuple[bool, ...]], *src: np.ndarray) -> np.n
     come as pairs of parts on a last axis, and so does a complex result."""
     name, inner, flags = options
     result = find(name)(inner, *(_complex_view(x) if flag else x for x, flag in zip(src, flags)))
-    if result.dtype.kind != "c":
-        return result  # type: ignore[no-any-return]
-    parts = np.empty((*result.shape, 2), result.real.dtype)
-    parts[..., 0], parts[..., 1] = result.real, result.imag
-    return parts
+    return _pairs(result) if result.dtype.kind == "c" else result
+
+
+def _packed_into(options: tuple[str, Any, tuple[bool, ...]], out: np.ndarray, *src: np.ndarray
+                 ) -> bool:
+    name, inner, flags = options
+    body = INTO.get(name)
+    if body is None:
+        return False
+    whole = out.dtype.kind == "f" and body in COMPLEX
+    return body(inner, _complex_view(out) if whole else out,
+                *(_complex_view(x) if flag else x for x, flag in zip(src, flags)))
 
 
 def _complex_view(x: np.ndarray) -> np.ndarray:
@@ -31,13 +38,37 @@ def _complex_view(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).view(kind)[..., 0]
 
 
+def _pairs(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x)[..., None].view(x.real.dtype)
+
+
+def run(name: str, options: Any, out: np.ndarray, *src: np.ndarray) -> None:
+    """The routine's result, in `out`: written there by the routine itself where it can be."""
+    find(name)
+    body = INTO.get(name)
+    if body is not None and not any(np.may_share_memory(out, x) for x in src) \
+            and body(options, out, *src):
+        return
+    out[...] = np.asarray(EXTERNS[name](options, *src)).reshape(out.shape)
+
+
 EXTERNS: dict[str, Callable[..., Any]] = {
     "sort": order.sort, "argsort": order.argsort, "kth": order.kth, "topk": order.topk,
-    "isin": order.isin, "partition": order.partition, "argpartition": order.argpartition,
+    "isin": order.isin, "partition": order.partition, "placed": order.placed,
+    "argpartition": order.argpartition,
     "median": order.median, "mode": order.mode, "searchsorted": order.searchsorted,
     "packed": packed,
 }
-_HOMES = {"linalg": ("linear", "spectral")}  # modules that add routines, by the name's first part
+# INTO[name](options, out, *arrays) writes the result into `out`, which overlaps no operand, and
+# says whether it did. Of those in COMPLEX the result is complex.
+INTO: dict[str, Callable[..., bool]] = {
+    "partition": order.partition_into, "argpartition": order.argpartition_into,
+    "argsort": order.argsort_into, "placed": order.placed_into,
+    "packed": _packed_into,
+}
+COMPLEX: set[Callable[..., bool]] = set()
+# modules that add routines, by the name's first part
+_HOMES = {"linalg": ("linear", "spectral"), "fft": ("fourier",)}
 
 
 def find(name: str) -> Callable[..., Any]:

@@ -11,10 +11,12 @@ options[0] is the name of the operation that a user asked for: errors begin with
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from flambeau.runtime import blas, pool
 from flambeau.runtime.externs import EXTERNS
 from flambeau.runtime.lapack import INFO, LinAlgError, Shared, call, integer
 
@@ -81,53 +83,51 @@ def unitary(dtype: Any, real: str, complex_: str) -> str:
 _SINGULAR = ("an invertible matrix", "a singular one")
 
 
+def _numpy(f: Callable[..., Any], *arrays: Array, **options: Any) -> Any:
+    """f of NumPy's own, on one thread if ours are; None when a matrix is none that it takes."""
+    try:
+        if pool.num_threads() > 1:
+            return f(*arrays, **options)
+        with blas.single_threaded():
+            return f(*arrays, **options)
+    except np.linalg.LinAlgError:
+        return None
+
+
 def solve(options: Options, a: Array, b: Array) -> Array:
-    """X with a X = b; batches agree. LAPACK getrf, getrs on the transposed matrix."""
-    count, n, k = lead(b)
-    lu, x = fresh(a), fresh(b, turned=True)
-    pivots = np.empty((count, n), integer())
-    info = call("getrf", a.dtype, count, n, n, lu, n, pivots, INFO)
-    check(info, options[0], a, "getrf", *_SINGULAR)
-    call("getrs", a.dtype, count, "T", n, k, lu, n, pivots, x, n, INFO)
-    return x.swapaxes(-1, -2).reshape(b.shape)
+    """X with a X = b; batches agree. LAPACK gesv."""
+    found = _numpy(np.linalg.solve, a, b)
+    return _singular(options[0], a) if found is None else found  # type: ignore[no-any-return]
 
 
 def inv(options: Options, a: Array) -> Array:
-    """The inverse. LAPACK getrf, getri: the transposed matrix's inverse, transposed."""
-    count, n, _ = lead(a)
-    lu = fresh(a)
-    pivots = np.empty((count, n), integer())
-    info = call("getrf", a.dtype, count, n, n, lu, n, pivots, INFO)
-    check(info, options[0], a, "getrf", *_SINGULAR)
-    work = np.empty(n * 64, a.dtype)
-    call("getri", a.dtype, count, n, lu, n, pivots, Shared(work), work.size, INFO)
-    return lu.reshape(a.shape)
+    """The inverse. LAPACK gesv."""
+    found = _numpy(np.linalg.inv, a)
+    return _singular(options[0], a) if found is None else found  # type: ignore[no-any-return]
 
 
-def _eliminated(a: Array) -> tuple[Array, Array]:
-    """The diagonal of U, and the sign of the permutation."""
+def _singular(name: str, a: Array) -> Array:
+    """Raises LinAlgError for the first matrix that LAPACK's getrf finds singular."""
     count, n, _ = lead(a)
-    lu = fresh(a)
     pivots = np.empty((count, n), integer())
-    call("getrf", a.dtype, count, n, n, lu, n, pivots, INFO)
-    swaps = np.count_nonzero(pivots != np.arange(1, n + 1), axis=1)
-    return lu.diagonal(axis1=1, axis2=2), 1 - 2 * (swaps % 2)
+    info = call("getrf", a.dtype, count, n, n, fresh(a, turned=True), n, pivots, INFO)
+    check(info, name, a, "getrf", *_SINGULAR)
+    raise LinAlgError(f"{name}: expected {_SINGULAR[0]}, got {_SINGULAR[1]}")
 
 
 def det(options: Options, a: Array) -> Array:
     """Determinants. LAPACK getrf."""
-    diagonal, sign = _eliminated(a)
-    return (np.prod(diagonal, axis=1) * sign).astype(a.dtype).reshape(a.shape[:-2])
+    with np.errstate(all="ignore"):
+        return np.asarray(_numpy(np.linalg.det, a))
 
 
 def slogdet(options: Options, a: Array) -> Array:
     """Planes: signs of determinants, logarithms of their magnitudes."""
-    diagonal, sign = _eliminated(a)
-    size = np.abs(diagonal)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        unit = np.where(size == 0, 0, diagonal / np.where(size == 0, 1, size))
-        logs = np.sum(np.log(size), axis=1)
-    return np.concatenate([np.prod(unit, axis=1) * sign, logs]).astype(a.dtype)
+    with np.errstate(all="ignore"):
+        sign, logs = _numpy(np.linalg.slogdet, a)
+    flat, (signs, sizes) = planes(a.dtype, np.shape(sign), np.shape(sign))
+    signs[...], sizes[...] = sign, logs
+    return flat
 
 
 def cofactor(options: Options, a: Array) -> Array:
@@ -223,18 +223,16 @@ def _gelsd_room(dtype: str, m: int, n: int, k: int) -> tuple[int, int, int]:
 def cholesky(options: Options, a: Array) -> Array:
     """L with a = L L^H from a's lower triangle, or R with a = R^H R from the upper one.
 
-    options: name, upper. LAPACK potrf sees the transposed matrix, hence the other triangle.
+    options: name, upper. LAPACK potrf.
     """
     name, upper = options
-    count, n, _ = lead(a)
-    factor = fresh(a)
-    info = call("potrf", a.dtype, count, "L" if upper else "U", n, factor, n, INFO)
-    check(info, name, a, "potrf", "a positive definite matrix", "one that is not")
-    if n > 1:  # zeros on the other side: a triangle of one row and column less
-        other = factor.reshape(count, n * n)[:, n if upper else 1:]
-        zero = Shared(np.zeros(1, a.dtype))
-        call("laset", a.dtype, count, "U" if upper else "L", n - 1, n - 1, zero, zero, other, n)
-    return factor.reshape(a.shape)
+    found = _numpy(np.linalg.cholesky, a, upper=upper)
+    if found is None:
+        count, n, _ = lead(a)
+        info = call("potrf", a.dtype, count, "L" if upper else "U", n, fresh(a), n, INFO)
+        check(info, name, a, "potrf", "a positive definite matrix", "one that is not")
+        raise LinAlgError(f"{name}: expected a positive definite matrix, got one that is not")
+    return found  # type: ignore[no-any-return]
 
 
 def pstrf(options: Options, a: Array) -> Array:

@@ -7,6 +7,7 @@ Lines of one array are shared among threads. NaN counts as largest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from flambeau.runtime import radix
@@ -58,10 +59,29 @@ def argsort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
     return np.moveaxis(_stable(lines), -1, axis)
 
 
+def argsort_into(options: tuple[int, bool], out: np.ndarray, x: np.ndarray) -> bool:
+    """`argsort` of lines that NumPy orders, written where it is wanted."""
+    axis, descending = options
+    flat = _flat(x)
+    if descending or axis != x.ndim - 1 or not x.size or _by_bytes(flat):
+        return False
+
+    def rows(x: np.ndarray, found: np.ndarray) -> None:
+        found[...] = np.argsort(x, axis=-1, kind="stable")
+
+    radix.share(rows, flat, out.reshape(flat.shape))
+    return True
+
+
+def _by_bytes(flat: np.ndarray) -> bool:
+    """Are orders of rows worth passes over their bytes?"""
+    return flat.itemsize in (4, 8) and flat.shape[1] >= _SHORT
+
+
 def _stable(lines: np.ndarray) -> np.ndarray:
     """The stable order of each last-axis line."""
     flat = _flat(lines)
-    if flat.itemsize in (4, 8) and flat.shape[1] >= _SHORT:
+    if _by_bytes(flat):
         return radix.order(flat).reshape(lines.shape)
     found = np.empty(flat.shape, np.int64)
 
@@ -83,9 +103,64 @@ def kth(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
 
 
 def _kth(rows: np.ndarray, k: int, found: np.ndarray) -> None:
-    values = np.partition(rows, k, axis=1)[:, k]
-    for row, value, place in zip(rows, values, found):
-        place[0] = np.argmax(row == value if value == value else row != row)
+    if rows.shape[0] <= 4:
+        values = np.array([select(row, k) for row in rows])
+    else:
+        values = np.partition(rows, k, axis=1)[:, k]
+    equal = rows == values[:, None]
+    nan = np.flatnonzero(values != values)
+    equal[nan] = rows[nan] != rows[nan]
+    found[:, 0] = equal.argmax(1)
+
+
+_SAMPLE = 8192  # elements that tell about where in a long line a value lies
+_MARGIN = 4 * 45  # four standard deviations of a rank among them
+
+
+def select(line: np.ndarray, k: int) -> Any:
+    """The k-th smallest value (from 0) of a vector; NaN counts as largest.
+
+    A sample bounds the value from both sides, and only what lies between is put in order (Floyd and
+    Rivest 1975). Where the bounds miss it, the whole line is.
+    """
+    count = line.size
+    if count >= 4 * _SAMPLE:
+        some = np.sort(line[::count // _SAMPLE])
+        at = k * some.size // count
+        low, high = some[max(0, at - _MARGIN)], some[min(some.size - 1, at + _MARGIN)]
+        above = line >= low
+        below = np.count_nonzero(line < low)
+        above &= line <= high
+        inside = np.count_nonzero(above)
+        if below <= k < below + inside <= below + count // 4:
+            between = line[above]
+            between.partition(k - below)
+            return between[k - below]
+    return np.partition(line, k)[k]
+
+
+def placed(options: tuple[tuple[int, ...], bool], x: np.ndarray) -> np.ndarray:
+    """Last-axis lines with elements in their places, if no others. options: the places; whether
+    NaN is left out, so that a line with some needs other places and is sorted."""
+    out = np.empty(x.shape, x.dtype)
+    placed_into(options, out, x)
+    return out
+
+
+def placed_into(options: tuple[tuple[int, ...], bool], out: np.ndarray, x: np.ndarray) -> bool:
+    """`placed`, written where it is wanted."""
+    places, skip = options
+    rows, found = _flat(x), _flat(out)
+    if skip and x.size and np.isnan(x.max()):
+        found[...] = _sorted(rows)
+    elif rows.shape[0] <= 4 and len(places) <= 4:
+        found[...] = rows
+        for row, line in zip(rows, found):
+            line[list(places)] = [select(row, k) for k in places]
+    else:
+        found[...] = rows
+        radix.share(lambda part: part.partition(places, axis=-1), found)
+    return True
 
 
 def partition(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
@@ -94,6 +169,48 @@ def partition(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
     made = np.array(np.moveaxis(x, axis, -1), order="C", copy=True)
     radix.share(lambda rows: rows.partition(k, axis=-1), _flat(made))
     return np.moveaxis(made, -1, axis)
+
+
+def partition_into(options: tuple[int, int], out: np.ndarray, x: np.ndarray) -> bool:
+    """`partition` along the last axis, written where it is wanted."""
+    axis, k = options
+    if axis != x.ndim - 1 or not x.size:
+        return False
+    out[...] = x
+    radix.share(lambda rows: rows.partition(k, axis=-1), _flat(out))
+    return True
+
+
+def argpartition_into(options: tuple[int, int], out: np.ndarray, x: np.ndarray) -> bool:
+    """`argpartition` along the last axis, written where it is wanted."""
+    axis, k = options
+    if axis != x.ndim - 1 or not x.size:
+        return False
+
+    def rows(lines: np.ndarray, found: np.ndarray) -> None:
+        for line, places in zip(lines, found):
+            _split(line, k, places)
+
+    radix.share(rows, _flat(x), _flat(out))
+    return True
+
+
+def _split(line: np.ndarray, k: int, found: np.ndarray) -> None:
+    """Where a vector's smaller elements are than the k-th, its equals, and the larger ones."""
+    if line.size < 4 * _SAMPLE or line.itemsize == 1:
+        found[...] = np.argpartition(line, k)
+        return
+    value = select(line, k)
+    nan = value != value
+    small = line == line if nan else line < value
+    some = np.flatnonzero(small)
+    found[:some.size] = some
+    if not nan:
+        np.less_equal(line, value, out=small)
+    last = np.flatnonzero(~small)
+    found[line.size - last.size:] = last
+    if some.size + last.size < line.size:
+        found[some.size:line.size - last.size] = np.flatnonzero(line == value)
 
 
 def argpartition(options: tuple[int, int], x: np.ndarray) -> np.ndarray:
@@ -116,6 +233,8 @@ def topk(options: tuple[int, int, bool], x: np.ndarray) -> np.ndarray:
 
 
 def _topk(rows: np.ndarray, k: int, largest: bool, found: np.ndarray) -> None:
+    if _few_best(rows, k, largest, found):
+        return
     count = rows.shape[1]
     at = count - k if largest else k - 1
     split = np.argpartition(rows, at, axis=1)
@@ -127,6 +246,35 @@ def _topk(rows: np.ndarray, k: int, largest: bool, found: np.ndarray) -> None:
     several = (rows == bound).sum(1) != (values == bound).sum(1)  # of equal ones, the first
     for i in np.flatnonzero(several | (values != values).any(1)):
         found[i] = argsort((0, largest), rows[i])[:k]
+
+
+def _few_best(rows: np.ndarray, k: int, largest: bool, found: np.ndarray) -> bool:
+    """The k best of long rows: of `width` interleaved parts of a row, the best of k parts are no
+    better than the k best of all, so only what reaches the worst of those has to be sorted. Says
+    whether it did: not for NaN, short rows, and many equal elements."""
+    count = rows.shape[1]
+    width = max(8 * k, min(1024, count // 16))
+    deep = count // width
+    if deep < 4:
+        return False
+    whole = rows[:, :deep * width].reshape(len(rows), deep, width)
+    best = whole.max(1) if largest else whole.min(1)
+    tail = rows[:, deep * width:]
+    if rows.dtype.kind == "f" and (np.isnan(best).any() or np.isnan(tail).any()):
+        return False
+    at = width - k if largest else k - 1
+    bound = np.partition(best, at, axis=1)[:, at:at + 1]
+    places = np.flatnonzero(rows >= bound if largest else rows <= bound)
+    if 8 * places.size > rows.size:
+        return False
+    row, column = np.divmod(places, count)
+    values = rows[row, column]
+    if largest:
+        values = -values if values.dtype.kind == "f" else ~values
+    column = column[np.lexsort((values, row))]
+    starts = np.searchsorted(row, np.arange(len(rows)))
+    found[...] = column[starts[:, None] + np.arange(k)]
+    return True
 
 
 def median(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:

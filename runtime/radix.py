@@ -36,7 +36,7 @@ def order(x: np.ndarray) -> np.ndarray:
     """The stable order of each row of x (2-d, 4- or 8-byte numbers), int64; NaN last, and zeros of
     both signs are equal."""
     if x.itemsize == 4 and x.shape[1] < 1 << 32:  # key and place in one word
-        words = _empty(x.shape, np.uint64)
+        words = empty(x.shape, np.uint64)
         share(_pack_and_run, np.ascontiguousarray(x), words)
         words &= np.uint64(0xFFFFFFFF)
         return words.view(np.int64)
@@ -61,7 +61,7 @@ def _order_wide(keys: np.ndarray) -> np.ndarray:
         keys <<= np.uint64(min(unused, 63))
     places = np.arange(keys.shape[1], dtype=np.uint64)
     if unused >= 32 or _spread(keys):  # the upper half decides, but for a few
-        words = _empty(keys.shape, np.uint64)
+        words = empty(keys.shape, np.uint64)
         np.bitwise_and(keys, _UPPER, out=words)
         words |= places
         share(lambda part: _run(64, part, None, 32), words)
@@ -71,7 +71,7 @@ def _order_wide(keys: np.ndarray) -> np.ndarray:
             for row in np.flatnonzero(tied.any(1)) if tied.size else ():
                 _settle(words[row], keys[row], tied[row])
             return words
-    found = _empty(keys.shape, np.uint64)
+    found = empty(keys.shape, np.uint64)
     found[...] = places
     share(lambda part, at: _run(64, part, at, 0), keys, found)
     return found
@@ -103,7 +103,7 @@ def _settle(places: np.ndarray, keys: np.ndarray, tied: np.ndarray) -> None:
     places[at] = some[np.lexsort((some, keys[some]))]
 
 
-def _empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Memory of our own allocator, whose pages are there already."""
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     return memory.allocate(nbytes).array(dtype, shape, writable=True)
@@ -139,7 +139,7 @@ def share(f: Callable[..., Any], *arrays: np.ndarray) -> None:
 def _keys(x: np.ndarray) -> np.ndarray:
     """A fresh array of unsigned numbers that are ordered as x's elements."""
     unsigned = np.dtype(f"u{x.itemsize}")
-    bits = _empty(x.shape, unsigned)
+    bits = empty(x.shape, unsigned)
     bits.view(x.dtype)[...] = x
     top = unsigned.type(1 << (8 * x.itemsize - 1))
     if x.dtype.kind == "i":
@@ -177,12 +177,12 @@ def _turn_negative_nans(values: np.ndarray) -> None:
 def _run(bits: int, words: np.ndarray, places: np.ndarray | None, first: int) -> None:
     """Orders rows of words by their bits from `first` on, and places along with them."""
     rows, count = words.shape
-    spare, counts = _empty((count,), words.dtype), np.empty(256, np.uint64)
+    spare, counts = empty((count,), words.dtype), np.empty(256, np.uint64)
     if places is None:
         _function(bits, False)(words.ctypes.data, spare.ctypes.data, None, None,
                                counts.ctypes.data, count, rows, first)
     else:
-        along = _empty((count,), np.uint64)
+        along = empty((count,), np.uint64)
         _function(bits, True)(words.ctypes.data, spare.ctypes.data, places.ctypes.data,
                               along.ctypes.data, counts.ctypes.data, count, rows, first)
 

@@ -118,3 +118,30 @@ def test_errors(call, kind: type, message: str) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1), (2, 0), (0, 1, 2)])
+def test_lines_shared_among_threads_give_the_same_bits(axes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((40, 45, 44)) + 1j * rng.standard_normal((40, 45, 44))
+    t = fb.tensor(x, dtype="complex128")
+    found, before = [], fb.num_threads()
+    try:
+        for threads in (1, 2, 3):
+            fb.set_num_threads(threads)
+            found.append([f(v, axes=axes).numpy() for f, v in (
+                (fb.fft.fftn, t), (fb.fft.rfftn, t.real), (fb.fft.irfftn, t))])
+    finally:
+        fb.set_num_threads(before)
+    for one, two, three in zip(*found, strict=True):
+        assert np.array_equal(one, two) and np.array_equal(one, three)
+    wanted = [f(v, axes=axes) for f, v in ((np.fft.fftn, x), (np.fft.rfftn, x.real),
+                                           (np.fft.irfftn, x))]
+    for one, other in zip(found[0], wanted, strict=True):
+        assert np.allclose(one, other, 1e-12, 1e-12 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_frequencies_are_numpys(n: int) -> None:
+    assert np.array_equal(fb.fft.fftfreq(n, 0.3, dtype="float64").numpy(), np.fft.fftfreq(n, 0.3))
+    assert np.array_equal(fb.fft.rfftfreq(n, 0.3, dtype="float64").numpy(), np.fft.rfftfreq(n, 0.3))

@@ -7,7 +7,7 @@ repeated list of steps for a rolled loop.
 
 from __future__ import annotations
 
-from flambeau.compiler.codegen import gpu_dense, gpu_nest, gpu_scatter
+from flambeau.compiler.codegen import gpu_dense, gpu_nest, gpu_order, gpu_scatter
 from flambeau.compiler.codegen.dense import Dense
 from flambeau.compiler.codegen.emit import I8, I32, Module, const
 from flambeau.compiler.codegen.gpu_kernel import BLOCK, GpuFunction, Grid, Scene
@@ -42,6 +42,8 @@ class GpuAssembler(Placer):
             return gpu_dense.plan(self.dense[k].axes, self.target).scratch_bytes
         if k.kind == "scatter":
             return gpu_scatter.scratch_bytes(k.stores[0].home, self.target)
+        if k.kind == "extern" and gpu_order.handles(k.homes[0]):
+            return gpu_order.scratch_bytes(k.homes[0])
         if k.kind == "loop":
             rolled = self.rolled[k] = Rolled(self, k)
             self.rough |= set(self._moving(rolled))
@@ -82,7 +84,7 @@ class GpuAssembler(Placer):
         if k.initial is not None and self.apart(k):
             slots = self.layout.slots
             self.steps.append(Copy(slots[k.homes[0]], slots[k.initial], k.initial.nbytes))
-        if k.kind == "extern":
+        if k.kind == "extern" and not gpu_order.handles(k.homes[0]):
             self.extern(k)
         elif k.kind == "loop":
             self.steps.append(self.repeat(self.rolled[k], scratch))
@@ -100,6 +102,8 @@ class GpuAssembler(Placer):
                     assert scratch is not None
                     self.steps.append(Fill(scratch, nbytes, 255))
                 grids = gpu_scatter.generate(scene, k, symbol, scratch)
+            elif k.kind == "extern":
+                grids = gpu_order.generate(scene, k.homes[0], symbol, scratch)
             else:
                 grids = [gpu_nest.generate(scene, k, symbol)]
             for grid in grids:
@@ -119,7 +123,7 @@ class GpuAssembler(Placer):
         self.report(k, name, 0)
 
     def symbol(self, k: Kernel) -> str:
-        base = kernel_name(k)
+        base = k.homes[0].arg[0] if k.kind == "extern" else kernel_name(k)
         count = self.names[base] = self.names.get(base, 0) + 1
         return base if count == 1 else f"{base}_{count}"
 
@@ -182,7 +186,7 @@ def copy_kernel(scene: Scene, symbol: str, to: int, source: int, nbytes: int) ->
 
 
 # How each op runs on a GPU. "expression": an expression in a kernel (scalar.py has its row);
-# "host": declared as a step of the program, never silent.
+# "host": declared as a step of the program, never silent (orders: gpu_order.py).
 HOW: dict[str, str] = {
     **dict.fromkeys(ELEMENTWISE - PLANES, "expression"),
     **dict.fromkeys(PLANES, "taken apart by the pass split_complex"),

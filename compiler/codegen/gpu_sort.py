@@ -33,7 +33,7 @@ def key_count(count: int) -> int:
     """Keys that are sorted for so many: the rest must be the largest."""
     if count <= IN_SHARED:
         return max(2 * BLOCK, power_of_two(count))
-    return -(-count // TILE) * TILE
+    return padded(count)
 
 
 def scratch_bytes(count: int) -> int:
@@ -41,6 +41,16 @@ def scratch_bytes(count: int) -> int:
     keys = key_count(count)
     if keys <= IN_SHARED:
         return 8 * keys
+    return radix_bytes(keys)
+
+
+def padded(count: int) -> int:
+    """Keys that a radix sort moves for so many: whole tiles."""
+    return -(-count // TILE) * TILE
+
+
+def radix_bytes(keys: int) -> int:
+    """Memory for a radix sort of so many keys."""
     return 16 * keys + 4 * DIGITS * (keys // TILE + 1)
 
 
@@ -57,6 +67,11 @@ def sort(scene: Scene, symbol: str, slot: int, count: int, bits: int) -> list[Gr
     """
     if count <= IN_SHARED:
         return [sort_keys(scene, symbol, slot, count)]
+    return by_radix(scene, symbol, slot, count, bits)
+
+
+def by_radix(scene: Scene, symbol: str, slot: int, count: int, bits: int) -> list[Grid]:
+    """The same by the whole device, whatever their number (a multiple of TILE)."""
     grids = []
     for i in range(rounds(bits)):
         radix = _Radix(scene, slot, count, 32 + DIGIT * i, i % 2 == 1)
@@ -241,9 +256,9 @@ def sort_keys(scene: Scene, symbol: str, slot: int, count: int) -> Grid:
     part = Loop(run.body, const(I32, 0), run.var, 1, [], True)
     inner = part.body
     bit = inner.op("sub nsw", inner.op("sub nsw", run.var, one), part.var)
-    pair = Loop(inner, thread, const(I32, count // 2), BLOCK, [], True)
-    _exchange(pair.body, base, pair.var, run.var, bit)
-    pair.finish([])
+    pairs = Loop(inner, thread, const(I32, count // 2), BLOCK, [], True)
+    _exchange(pairs.body, base, pairs.var, run.var, bit)
+    pairs.finish([])
     made.barrier(inner)
     part.finish([])
     run.finish([])
@@ -251,14 +266,20 @@ def sort_keys(scene: Scene, symbol: str, slot: int, count: int) -> Grid:
     return made.finish(1)
 
 
-def _exchange(b: Block, base: Value, pair: Value, run: Value, bit: Value) -> None:
-    """Orders the pair of places that differ in `bit`; runs of 2 ** run turn by turn up and down."""
+def pair(b: Block, number: Value, run: Value, bit: Value) -> tuple[Value, Value, Value]:
+    """A pair of places that differ in `bit`, and whether the larger key comes first: runs of
+    2 ** run turn by turn up and down."""
     one = const(I32, 1)
     gap = b.op("shl", one, bit)
-    below = b.and_(pair, b.op("sub", gap, one))
-    low = b.or_(b.shl(b.op("sub", pair, below), 1), below)
-    high = b.or_(low, gap)
+    below = b.and_(number, b.op("sub", gap, one))
+    low = b.or_(b.shl(b.op("sub", number, below), 1), below)
     down = b.cmp("ne", b.and_(low, b.op("shl", one, run)), const(I32, 0))
+    return low, b.or_(low, gap), down
+
+
+def _exchange(b: Block, base: Value, number: Value, run: Value, bit: Value) -> None:
+    """Orders pair `number`."""
+    low, high, down = pair(b, number, run, bit)
     at, to = b.gep(base, I64, low), b.gep(base, I64, high)
     x, y = b.load(I64, at, 8), b.load(I64, to, 8)
     swap = b.xor(b.cmp("ugt", x, y), down)

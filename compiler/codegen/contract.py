@@ -14,6 +14,7 @@ from functools import lru_cache
 from flambeau.compiler.codegen import loops, schedule, simple, tiled, unsized
 from flambeau.compiler.codegen.contraction import (
     Axis,
+    Border,
     Contraction,
     MakeOperands,
     Memory,
@@ -27,8 +28,8 @@ from flambeau.compiler.codegen.tiled import Scene, Tiling
 from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.target import Target
 
-__all__ = ["Axis", "Contraction", "MakeOperands", "Memory", "Operand", "Plan", "Stage", "Store",
-           "candidates", "generate", "plan"]
+__all__ = ["Axis", "Border", "Contraction", "MakeOperands", "Memory", "Operand", "Plan", "Stage",
+           "Store", "candidates", "generate", "plan"]
 
 
 @dataclass(frozen=True)

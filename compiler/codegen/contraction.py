@@ -19,12 +19,32 @@ SIZES = {"i1": 1, "i8": 1, "i16": 2, "half": 2, "bfloat": 2, "i32": 4, "float": 
 
 
 @dataclass(frozen=True, slots=True)
+class Border:
+    """Where B is known to be zero, so that nothing is lost by passing over it.
+
+    B's element for step k of this axis and index i of n axis `n` is zero unless
+    0 <= i * step + k * dilation - before < size.
+    """
+
+    n: int
+    step: int
+    dilation: int
+    before: int
+    size: int
+
+    def meets(self, i: int, k: int) -> bool:
+        """Is it inside?"""
+        return 0 <= i * self.step + k * self.dilation - self.before < self.size
+
+
+@dataclass(frozen=True, slots=True)
 class Axis:
     """`extent` steps; a, b: element strides in A and in B, None or 0 where it does not have it."""
 
     extent: int
     a: int | None
     b: int | None
+    border: Border | None = None  # of a k axis
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ translates between it and the graph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from functools import cached_property
 
@@ -17,6 +18,7 @@ from flambeau.compiler.codegen.nest_plan import home_index
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.node import Node
+from flambeau.compiler.size import unknown
 from flambeau.compiler.target import Target
 
 
@@ -37,6 +39,9 @@ def _memory_view(n: Node, stored: set[Node]) -> tuple[Node, ix.Index, tuple[ix.V
             indices = ix.movement(n.op, indices, n.shape, n.src[0].shape, n.arg)
         n = n.src[0]
     return n, ix.flatten(indices, n.shape), variables
+
+
+SHORT = 32  # elements of a line below which a tile has the same line of several images
 
 
 class Dense:
@@ -79,10 +84,27 @@ class Dense:
         m = (axis(per, sw[0], None),)
         n = [axis(x.shape[0], None, sx[0])]
         k = [axis(w.shape[1], sw[1], sx[1])]
+        frame = self._frame()
+        self.image = len(out) - 3 if frame and x.shape[0] > 1 and out[-1] <= SHORT else 0
         for i, (stride, dilation) in enumerate(zip(geometry.stride, geometry.dilation), 2):
+            border = contract.Border(i - 2 + (i - 2 >= self.image), stride, dilation,
+                                     *frame[i - 2]) if frame else None
             n.append(axis(out[i], None, sx[i] * stride))
-            k.append(axis(w.shape[i], sw[i], sx[i] * dilation))
+            k.append(axis(w.shape[i], sw[i], sx[i] * dilation, border))
+        n.insert(self.image, n.pop(0))
         return self._contraction(batch, m, tuple(n), tuple(k))
+
+    def _frame(self) -> list[tuple[int, int]]:
+        """(zeros before, size) along each axis of an image that is padded with zeros; else []."""
+        x, n = self.node.src[0], self.b.node
+        if n.op != "pad" or n.shape != x.shape or self.b.offset or self.target.kind != "cpu" or any(
+                unknown(e) for e in (*x.shape, *n.src[0].shape)):
+            return []
+        spec, fill = n.arg
+        plain = self.b.strides == [math.prod(x.shape[i + 1:]) for i in range(len(x.shape))]
+        if fill or not plain or any(between != 1 for _, between in spec):
+            return []
+        return [(before, size) for (before, _), size in zip(spec[2:], n.src[0].shape[2:])]
 
     def _contraction(self, batch: tuple[contract.Axis, ...], m: tuple[contract.Axis, ...],
                      n: tuple[contract.Axis, ...], k: tuple[contract.Axis, ...]
@@ -138,7 +160,8 @@ class Dense:
         else:
             per = const(m[0].type, out[1] // self.node.arg.groups)
             channel = block.op("add nsw", block.op("mul nsw", batch[0], per), m[0])
-            values = [n[0], channel, *n[1:]]
+            at = [*n]
+            values = [at.pop(self.image), channel, *at]
         store_tile(low, block, self.k, values, self._result(block, acc), mask)
 
 

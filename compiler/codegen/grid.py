@@ -164,6 +164,25 @@ class Grid:
         return block.cmp("eq", loops.modulo(block, tile, self.per_line),
                          loops.index(self.per_line - 1))
 
+    def single(self, axis: int) -> bool:
+        """Has a tile one index along this axis?"""
+        if self.flat or (self.width > 1 and axis == len(self.extents) - 1):
+            return False
+        return axis < self.split or (axis == self.split and self.step == 1)
+
+    def index(self, block: Block, tile: Value, axis: int) -> Value:
+        """A tile's index along an axis where it has a single one."""
+        if axis == self.split:
+            return loops.modulo(block, tile, self.per_line)
+        lead = loops.divide(block, tile, self.per_line)
+        return loops.unravel(block, lead, self.extents[:self.split])[axis]
+
+    def lines(self, axis: int) -> bool:
+        """Is a tile made of single elements, in whole lines along this axis, the last?"""
+        last = len(self.extents) - 1
+        whole = self.split < last or self.step == self.extents[last]
+        return self.width == 1 and not self.flat and axis == last and whole
+
     @property
     def run(self) -> Run:
         """The lines of the last axis, in positions."""

@@ -29,6 +29,8 @@ class KAxis:
     stop: int | Value
     rows: int
     columns: int
+    start: int | Value = 0
+    cells: Sequence[Sequence[bool]] = ()  # of an axis that is written out: each step's rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ Step = Callable[[Block, Value, Value, list[Value]], list[Value]]
 def outer(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], sums: list[Value],
           lanes: int) -> list[Value]:
     """sums[i * vectors + j] += rows[i] * columns[j] over all of k."""
-    def step(inner: Block, at_rows: Value, at_columns: Value, old: list[Value]) -> list[Value]:
+    def step(inner: Block, at_rows: Value, at_columns: Value, old: list[Value],
+             cells: Sequence[bool]) -> list[Value]:
         if len(sums) >= LARGE:
             _fetch(inner, rows, at_rows, sums[0].type)
             _fetch(inner, columns, at_columns, sums[0].type)
@@ -56,12 +59,36 @@ def outer(block: Block, rows: Side, columns: Side, axes: Sequence[KAxis], sums: 
                  for o, mask in zip(columns.offsets, columns.masks)]
         new = []
         for i, offset in enumerate(rows.offsets):
+            if cells and not cells[i]:
+                new += old[i * len(right):(i + 1) * len(right)]
+                continue
             one = rows.operand.load(inner, loops.add(inner, at_rows, offset), 1, None)
             left = inner.splat(one, lanes)
             for j, vector in enumerate(right):
                 new.append(multiply_add(inner, left, vector, old[i * len(right) + j]))
         return new
-    return _walk(block, axes, rows.base, columns.base, sums, step, len(sums))
+    if axes[-1].cells:
+        return _walk(block, [*axes[:-1], KAxis(1, 0, 0)], rows.base, columns.base, sums,
+                     _written(axes[-1], step), len(sums))
+    return _walk(block, axes, rows.base, columns.base, sums,
+                 lambda inner, x, y, old: step(inner, x, y, old, ()), len(sums))
+
+
+def _written(axis: KAxis, step: Callable[[Block, Value, Value, list[Value], Sequence[bool]],
+                                         list[Value]]) -> Step:
+    """All steps of an axis one after the other, each for its rows alone.
+
+    Where a step begins is hidden from LLVM, or it would keep the scalars that neighbours share in
+    registers that the sums need.
+    """
+    def steps(block: Block, at_rows: Value, at_columns: Value, sums: list[Value]) -> list[Value]:
+        for k, cells in enumerate(axis.cells):
+            if any(cells):
+                start = loops.opaque(block, loops.add(block, at_rows, k * axis.rows))
+                along = loops.add(block, at_columns, k * axis.columns)
+                sums = step(block, start, along, sums, cells)
+        return sums
+    return steps
 
 
 def _fetch(block: Block, side: Side, at: Value, type: Type) -> None:
@@ -93,7 +120,7 @@ def _walk(block: Block, axes: Sequence[KAxis], rows: Value, columns: Value, sums
         return _walk(inner, rest, at_rows, at_columns, old, step, weight)
 
     if rest:
-        return loops.fold(block, 0, axis.stop, 1, sums, body)
+        return loops.fold(block, axis.start, axis.stop, 1, sums, body)
     return _unrolled(block, axis.stop, sums, body, max(1, LOOPED // weight))
 
 

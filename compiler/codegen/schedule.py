@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from flambeau.compiler.codegen.contraction import SIZES, Axis, Contraction, size
+from flambeau.compiler.codegen.contraction import SIZES, Axis, Border, Contraction, size
 from flambeau.compiler.codegen.emit import make_type
 from flambeau.compiler.codegen.grid import Grid
 from flambeau.compiler.codegen.pack import Packing
@@ -33,6 +33,7 @@ SCRATCH = 16 << 20  # bytes of panels that may exceed four times the operands an
 LINE = 4 << 10  # bytes of a matrix's line to read in one go when streaming it
 STREAMED = 8  # lines then summed before the sums go back to L1
 LONG = 512  # steps of k that a part should have
+MARK = 1000003  # no quotient of strides: axes with borders are not joined with others
 DEPTH = 384  # steps of k in a block, where k is blocked
 
 
@@ -143,6 +144,17 @@ def tile_cycles(rows: Grid, columns: Grid) -> float:
     return total
 
 
+def kept(borders: tuple[Border | None, ...], k: tuple[int, ...], n: Grid) -> float:
+    """The share of k that meets more than known zeros, where tiles make use of it."""
+    share = 1.0
+    for i, border in enumerate(borders):
+        if i and border and (n.single(border.n) if i < len(k) - 1 else n.lines(border.n)):
+            extent = n.axes[border.n]
+            met = sum(border.meets(x, y) for x in range(extent) for y in range(k[i]))
+            share *= met / (extent * k[i])
+    return share
+
+
 def variant_cycles(rows: Grid, columns: Grid) -> float:
     """What compiling the second and further sizes of tile is worth, in cycles of one run."""
     sizes = [{g.cells, g.edge_cells} if g.has_edge else {g.cells} for g in (rows, columns)]
@@ -224,10 +236,14 @@ def _outer(c: Contraction, target: Target, r: Group, v: Group, extents: tuple[in
     if not packed and not direct:
         return
     best: tuple[float, Grid, Grid] | None = None
+    k = [x for x in k_order(c) if x.extent > 1]
+    borders = tuple(x.border for x in k if v.operand == 0 or not packed)
     for most, vectors in register_tiles(target):
         for columns in vector_grids(v, vectors, lanes, packed):
             for rows in scalar_grids(r, most):
                 cycles = tile_cycles(rows, columns) + 1e-3 * rows.tiles * columns.tiles
+                cycles *= kept(borders, tuple(x.extent for x in k),
+                               columns if v.operand else rows)
                 cycles += variant_cycles(rows, columns) / (size(c.k) * size(c.batch))
                 if best is None or cycles < best[0]:
                     best = (cycles, rows, columns)
@@ -244,7 +260,7 @@ def outer_cycles(t: Tiling, target: Target, r: Group, v: Group) -> float:
     """Estimated cycles of all phases."""
     k, batches = math.prod(t.k), t.batches
     rows, columns = t.rows.grid, t.columns.grid
-    each = tile_cycles(rows, columns)
+    each = tile_cycles(rows, columns) * kept(t.borders, t.k, rows if t.swapped else columns)
     cells = rows.cells * columns.cells
     pairs = rows.tiles * columns.tiles
     rounds = -(-t.k[0] // t.k_block)
@@ -340,7 +356,12 @@ def tiling(c: Contraction, target: Target, kind: str, rows: Choice, columns: Cho
            extents: tuple[int, ...]) -> Tiling:
     """The tiling with one tile an item and all of k in one block."""
     lanes = target.lanes(c.itemsize)
-    k, *direct = merged(extents, *(g.k for g, _, packed in (rows, columns) if not packed))
+    found = [x.border for x in k_order(c)] if kind == "outer" and any(
+        g.operand == 1 and not packed for g, _, packed in (rows, columns)) else []
+    marks = tuple(-i * MARK if b else 0 for i, b in enumerate(found, 1)) or (0,) * len(extents)
+    k, marked, *direct = merged(extents, marks,
+                                *(g.k for g, _, packed in (rows, columns) if not packed))
+    borders = tuple(found[-m // MARK - 1] if m else None for m in marked)
 
     def side(choice: Choice, vectors: bool) -> SidePlan:
         g, grid, packed = choice
@@ -352,7 +373,7 @@ def tiling(c: Contraction, target: Target, kind: str, rows: Choice, columns: Cho
 
     return Tiling(c, lanes, kind, kind == "outer" and columns[0].operand == 0, side(rows, False),
                   side(columns, True), k=k, k_block=k[0], splits=1, row_tiles=1, column_tiles=1,
-                  masks=target.vector_bytes >= 32)
+                  masks=target.vector_bytes >= 32, borders=borders)
 
 
 def make_packing(c: Contraction, target: Target, g: Group, grid: Grid, vectors: bool,

@@ -9,16 +9,17 @@ tiles, and adding up the parts of k are phases with a barrier between.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from flambeau.compiler.codegen import epilogue, lanes, loops, microkernel, pack
-from flambeau.compiler.codegen.contraction import Contraction, Memory, Operand, Store, size
+from flambeau.compiler.codegen.contraction import Border, Contraction, Memory, Operand, Store, size
 from flambeau.compiler.codegen.emit import PTR, Block, Type, Value, const, make_type
 from flambeau.compiler.codegen.grid import Grid
 from flambeau.compiler.codegen.microkernel import KAxis, Side
 
 ALIGN = 64
+WRITTEN = 128  # multiply-adds that may be written out for the sake of a border
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Tiling:
     row_tiles: int  # of an item
     column_tiles: int
     masks: bool
+    borders: tuple[Border | None, ...] = ()  # of the k axes, where they are read where they lie
 
     @property
     def type(self) -> Type:
@@ -97,6 +99,20 @@ class Tiling:
     def buffer_size(self) -> int:
         """Elements; a vector may be read past the last column of the last row."""
         return self.buffer_rows * self.buffer_columns + self.lanes
+
+    @property
+    def inner_borders(self) -> list[tuple[int, Border]]:
+        """The k axes but the first that have a border."""
+        return [(i, b) for i, b in enumerate(self.borders) if i and b]
+
+    @property
+    def written_out(self) -> bool:
+        """Are the last k axis's steps written out, each for the rows that it meets?"""
+        border = self.borders[-1] if len(self.borders) > 1 else None
+        if border is None or not self.swapped or self.kind != "outer":
+            return False
+        size = self.k[-1] * self.rows.grid.cells * self.columns.grid.cells
+        return size <= WRITTEN and self.rows.grid.lines(border.n)
 
     @property
     def itemsize(self) -> int:
@@ -364,18 +380,32 @@ class _Item:
         def tile(inner: Block, row_edge: bool, column_edge: bool) -> None:
             rows = _side(inner, t.rows, left, left_base, row_edge)
             columns = _side(inner, t.columns, right, base, column_edge)
-            self._tile(inner, rows, columns, row_at, at, count)
+            n = (t.rows.grid, row) if t.swapped else (t.columns.grid, column)
+            self._tile(inner, rows, columns, row_at, at, self._axes(inner, count, *n))
 
         def by_column(inner: Block, row_edge: bool) -> None:
             _either(inner, t.columns.grid, column, lambda deep, edge: tile(deep, row_edge, edge))
         _either(block, t.rows.grid, row, by_column)
 
-    def _tile(self, block: Block, rows: Side, columns: Side, row: Value, column: Value,
-              count: Value) -> None:
+    def _axes(self, block: Block, count: Value, n: Grid, tile: Value) -> list[KAxis]:
+        """The k axes of a tile; what is known to be zero is left out."""
         t = self.t
         extents: list[int | Value] = [loops.known(count) if loops.known(count) is not None
                                       else count, *t.k[1:]]  # type: ignore[list-item]
         axes = [KAxis(e, r, c) for e, r, c in zip(extents, t.rows.k, t.columns.k)]
+        for i, border in t.inner_borders:
+            if i < len(axes) - 1 and n.single(border.n):
+                start, stop = _inside(block, border, n.index(block, tile, border.n), t.k[i])
+                axes[i] = replace(axes[i], start=start, stop=stop)
+            elif i == len(axes) - 1 and t.written_out:
+                axes[i] = replace(axes[i], cells=[
+                    [border.meets(cell % n.extents[-1], k) for cell in range(n.cells)]
+                    for k in range(t.k[i])])
+        return axes
+
+    def _tile(self, block: Block, rows: Side, columns: Side, row: Value, column: Value,
+              axes: list[KAxis]) -> None:
+        t = self.t
         if t.kind == "outer":
             self._outer(block, rows, columns, axes, row, column)
         else:
@@ -411,6 +441,15 @@ class _Item:
             source = block.gep(self.lines, t.type.with_lanes(1), loops.index(i * width))
             address = self.buffer.address(block, loops.add(block, row, i), column)
             block.store(block.load(line, source, t.itemsize), address, t.itemsize)
+
+
+def _inside(block: Block, border: Border, at: Value, extent: int) -> tuple[Value, Value]:
+    """The steps of a k axis that meet more than zeros, for an index of the border's n axis."""
+    left = loops.sub(block, loops.index(border.before), loops.mul(block, at, border.step))
+    d = border.dilation
+    start = loops.divide(block, loops.most(block, loops.add(block, left, d - 1), 0), d)
+    room = loops.most(block, loops.add(block, left, border.size - 1 + d), 0)
+    return start, loops.least(block, loops.divide(block, room, d), extent)
 
 
 def _side(block: Block, side: SidePlan, operand: Operand, base: Value, edge: bool) -> Side:

@@ -53,6 +53,21 @@ def test_convolution(rank):
               expected[0], tolerance=1e-12)
 
 
+@pytest.mark.parametrize("x, w, stride, padding, dilation", [
+    ((4, 16, 7, 7), (64, 16, 3, 3), (1, 1), (1, 1), (1, 1)),  # a line of several images a tile
+    ((1, 16, 14, 14), (64, 16, 3, 3), (1, 1), (1, 1), (1, 1)),
+    ((5, 16, 10, 10), (6, 16, 5, 5), (1, 1), (4, 4), (1, 1)),  # vectors along the image
+    ((3, 8, 11, 7), (40, 8, 4, 5), (2, 3), (6, 9), (3, 2)),  # lines that meet zeros alone
+    ((2, 16, 40), (33, 16, 3), (1,), (2,), (2,)),
+], ids=str)
+def test_zeros_of_the_padding_are_left_out(x, w, stride, padding, dilation):
+    a, b = array("float32", x, 1), array("float32", w, 2)
+    expected = correlate(a.astype("d"), b.astype("d"), stride, [(p, p) for p in padding], dilation,
+                         1)
+    found = fb.convnd(fb.tensor(a), fb.tensor(b), None, stride, padding, dilation)
+    check(found, expected.astype("f"), tolerance=1e-4)
+
+
 def test_paddings():
     x, w = array("float64", (1, 2, 6, 7), 1), array("float64", (3, 2, 3, 4), 2)
     check(fb.conv2d(fb.tensor(x), fb.tensor(w), padding="same"),

@@ -289,6 +289,16 @@ def elementwise(op: str, *src: Node, dtype: DType | None = None, arg: Any = None
     return node(op, dtype, src[0].shape, src, arg)
 
 
+def product(a: Node, b: Node) -> Node:
+    """a * b where the compiler writes a contraction as a sum: floats are added unrounded."""
+    return elementwise("mul", a, b, arg="product" if a.dtype.is_float else None)
+
+
+def is_product(n: Node) -> bool:
+    """Was n made by `product`? A product that a user wrote is rounded before it is added."""
+    return n.op == "mul" and n.arg == "product"
+
+
 _COMPARE = frozenset(("eq", "ne", "lt", "le", "isnan", "isinf", "signbit"))
 _PARTS = frozenset(("complex", "real", "imag", "modulus"))
 

@@ -47,7 +47,7 @@ def _joined(n: Node, stored: set[Node], done: dict[Node, Node]) -> Node | None:
         return None
     whole, last = done[matrix], len(matrix.shape) - 1
     row = nd.reshape(done[vector], (*[1] * last, a.shape[2]))
-    product = nd.elementwise("mul", whole, nd.expand(row, whole.shape))
+    product = nd.product(whole, nd.expand(row, whole.shape))
     return nd.reshape(nd.reduce_("sum", product, (last,)), n.shape)
 
 
@@ -71,10 +71,10 @@ def _thin(n: Node) -> Node:
         product = nd.elementwise("mul", nd.expand(a, n.shape), nd.expand(b, n.shape))
     elif m == 1:
         column = nd.permute(a, (0, 2, 1))  # (batch, k, 1)
-        product = nd.elementwise("mul", nd.expand(column, b.shape), b)
+        product = nd.product(nd.expand(column, b.shape), b)
         product = nd.reduce_("sum", product, (1,))
     else:
         row = nd.permute(b, (0, 2, 1))  # (batch, 1, k)
-        product = nd.elementwise("mul", a, nd.expand(row, a.shape))
+        product = nd.product(a, nd.expand(row, a.shape))
         product = nd.reduce_("sum", product, (2,))
     return nd.cast(product, n.dtype)

@@ -7,9 +7,9 @@ import math
 from flambeau.compiler import dtype as dt
 from flambeau.compiler.codegen import scalar
 from flambeau.compiler.codegen.emit import Block, Value, const
-from flambeau.compiler.codegen.lower import Lowering, Val
+from flambeau.compiler.codegen.lower import Indices, Lowering, Val
 from flambeau.compiler.dtype import DType
-from flambeau.compiler.node import Node
+from flambeau.compiler.node import Node, is_product
 
 _JOIN = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum", "cumsum": "add",
          "cumprod": "mul", "cummax": "maximum", "cummin": "minimum"}
@@ -30,6 +30,12 @@ def identity(op: str, dtype: DType) -> float | int | bool:
     if dtype.kind == "u":
         return 0 if low else (1 << bits) - 1
     return -(1 << (bits - 1)) if low else (1 << (bits - 1)) - 1
+
+
+def _placed(low: Lowering, n: Node) -> bool:
+    """Is n's value in memory, or known, rather than computed here?"""
+    return (n.op == "param" or (n in low.stored and n not in low.inline) or n in low.written
+            or n in low.known)
 
 
 class Accumulator:
@@ -56,11 +62,26 @@ class Accumulator:
     def join(self, b: Block, x: Value, y: Value) -> Value:
         return scalar.EMIT[_JOIN[self.node.op]](b, self.node.src[0], x, y)
 
-    def update(self, b: Block, state: list[Value], v: Val, at: Value | None) -> list[Value]:
-        operand = self.low.wide(v) if self.lanes > 1 else v.v
+    def operands(self, space: Indices) -> list[Val]:
+        """The element that comes next: its value, or the two factors of a product that is summed
+        without being rounded."""
+        n, low = self.node.src[0], self.low
+        indices = space
+        while n.op in ("reshape", "permute", "expand", "slice") and not _placed(low, n):
+            n, indices = n.src[0], low.moved(n, indices)
+        if self.node.op == "sum" and is_product(n) and not _placed(low, n):
+            return [low.value(s, indices) for s in n.src]
+        return [low.value(self.node.src[0], space)]
+
+    def update(self, b: Block, state: list[Value], operands: list[Val], at: Value | None
+               ) -> list[Value]:
+        """The state after one more element."""
+        wide = [self.low.wide(v) if self.lanes > 1 else v.v for v in operands]
+        operand = wide[0]
         on = self.low.mask.v if self.low.mask is not None else None
         if not self.indexed:
-            joined = self.join(b, state[0], operand)
+            joined = self.join(b, state[0], operand) if len(wide) == 1 else \
+                b.muladd(wide[0], wide[1], state[0])
             return [joined if on is None else b.select(on, joined, state[0])]
         better = self._better(b, operand, state[0])
         if on is not None:

@@ -6,8 +6,8 @@ A `Block` is a list of lines that may still grow; a function body is a tree of b
 order. That lets code generators hoist: emit into the preheader's block while the loop body is
 already half written, with no insertion points to save and restore.
 
-Floating-point flags are `nsz contract`, never `nnan` or `ninf`; `reassoc` is left out so that a
-sum's order, and so its bits, are those the program states.
+Floating-point instructions carry no fast-math flags: what an instruction gives does not depend on
+what stands beside it. Products that are added unrounded are asked for, by `muladd` and `fma`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from functools import cache
 
 from flambeau.compiler.size import Size
 from flambeau.compiler.target import Target
-
-FLAGS = "nsz contract"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +219,13 @@ class Block:
         return self.value(a.type, f"{opcode} {a.type} {a.text}, {b.text}")
 
     def add(self, a: Value, b: Value) -> Value:
-        return self.op(f"fadd {FLAGS}" if a.type.is_float else "add", a, b)
+        return self.op("fadd" if a.type.is_float else "add", a, b)
 
     def sub(self, a: Value, b: Value) -> Value:
-        return self.op(f"fsub {FLAGS}" if a.type.is_float else "sub", a, b)
+        return self.op("fsub" if a.type.is_float else "sub", a, b)
 
     def mul(self, a: Value, b: Value) -> Value:
-        return self.op(f"fmul {FLAGS}" if a.type.is_float else "mul", a, b)
+        return self.op("fmul" if a.type.is_float else "mul", a, b)
 
     def fdiv(self, a: Value, b: Value) -> Value:
         return self.op("fdiv", a, b)
@@ -257,10 +255,6 @@ class Block:
 
     def ashr(self, a: Value, count: int) -> Value:
         return self.op("ashr", a, const(a.type, count))
-
-    def strict(self, opcode: str, a: Value, b: Value) -> Value:
-        """A floating operation with no flags at all: fadd, fsub, fmul for error-free transforms."""
-        return self.op(opcode, a, b)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a*b + c, rounded once."""

@@ -209,10 +209,10 @@ class Lowering:
         if n.op in ELEMENTWISE or n.op == "mark":
             return [(s, indices, mask) for s in n.src]
         if n.op in _VIEWS:
-            return [(n.src[0], self._moved(n, indices), mask)]
+            return [(n.src[0], self.moved(n, indices), mask)]
         return []
 
-    def _moved(self, n: Node, indices: Indices) -> Indices:
+    def moved(self, n: Node, indices: Indices) -> Indices:
         found = self.moves.get((n, indices))
         if found is None:
             found = ix.movement(n.op, indices, n.shape, n.src[0].shape, n.arg)
@@ -242,7 +242,7 @@ class Lowering:
         if n.op in ELEMENTWISE:
             return self.elementwise(n, [self.value(s, indices, mask) for s in n.src])
         if n.op in _VIEWS:
-            return self.value(n.src[0], self._moved(n, indices), mask)
+            return self.value(n.src[0], self.moved(n, indices), mask)
         if n.op == "pad":
             return self.pad(n, indices, mask)
         if n.op == "gather":
@@ -275,7 +275,7 @@ class Lowering:
         source, per = n.src[0], philox.words_per_block(n)
         draw, key = (self.value(s, indices, mask) for s in n.src[1:])
         while source.op in _VIEWS:
-            indices = self._moved(source, indices)
+            indices = self.moved(source, indices)
             source = source.src[0]
         if source.op != "iota" or self.lanes % per:
             return None

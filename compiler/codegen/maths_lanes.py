@@ -88,7 +88,7 @@ class Lanes:
         return Lanes(self.block, value)
 
     def arithmetic(self, word: str, a: Value, b: Value) -> Lanes:
-        return self.put(self.block.strict("f" + word if a.type.is_float else word, a, b))
+        return self.put(self.block.op("f" + word if a.type.is_float else word, a, b))
 
     # -- arithmetic --------------------------------------------------------------------------
     def __add__(self, other: Lanes | float) -> Lanes:

@@ -411,7 +411,7 @@ class Writer:
         for i, row in enumerate(self.together):
             self.stores(b, [*phase.left, *phase.stores], row)
             of_row = accumulators[i * each:(i + 1) * each]
-            values = [self.low.value(a.node.src[0], row.space) for a in of_row]
+            values = [a.operands(row.space) for a in of_row]
             place = self.low.heads[-1]
             for a, v in zip(of_row, values):
                 count = len(a.types)
@@ -444,7 +444,7 @@ class Writer:
                     [(s.type, s) for s in state], True)
         self.enter(v, loop.var, loop.body)
         operand = low.value(n.src[0], nest.space)
-        after = accumulator.update(low.heads[-1], loop.carried, operand, None)
+        after = accumulator.update(low.heads[-1], loop.carried, [operand], None)
         low.known[n] = Val(scalar.round_to(low.heads[-1], n.dtype, after[0]), v.level)
         self.stores(loop.body, phase.stores, self.together[0])
         loop.finish(after)

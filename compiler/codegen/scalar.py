@@ -227,11 +227,11 @@ def _float_floordiv(b: Block, x: Value, y: Value) -> Value:
     floor of the quotient, since there is no remainder."""
     quotient = b.fdiv(x, y)
     r = maths.call(b, "fmod", x, y)
-    q = b.fdiv(b.strict("fsub", x, r), y)
-    q = b.select(_other_sign(b, r, y), b.strict("fsub", q, const(q.type, 1)), q)
+    q = b.fdiv(b.op("fsub", x, r), y)
+    q = b.select(_other_sign(b, r, y), b.op("fsub", q, const(q.type, 1)), q)
     floor = b.intrinsic("llvm.floor", q.type, q)
-    high = b.cmp("ogt", b.strict("fsub", q, floor), const(q.type, 0.5))
-    snapped = b.select(high, b.strict("fadd", floor, const(q.type, 1)), floor)
+    high = b.cmp("ogt", b.op("fsub", q, floor), const(q.type, 0.5))
+    snapped = b.select(high, b.op("fadd", floor, const(q.type, 1)), floor)
     signed_zero = b.intrinsic("llvm.copysign", q.type, const(q.type, 0), quotient)
     snapped = b.select(b.cmp("une", q, const(q.type, 0)), snapped, signed_zero)
     plain = b.and_(b.cmp("une", y, const(y.type, 0)), b.not_(b.or_(_endless(b, x), _endless(b, y))))
@@ -245,7 +245,7 @@ def _endless(b: Block, v: Value) -> Value:
 def _mod(b: Block, n: Node, x: Value, y: Value) -> Value:
     if x.type.is_float:
         r = maths.call(b, "fmod", x, y)
-        moved = b.select(_other_sign(b, r, y), b.strict("fadd", r, y), r)
+        moved = b.select(_other_sign(b, r, y), b.op("fadd", r, y), r)
         zero = b.intrinsic("llvm.copysign", r.type, const(r.type, 0), y)
         return b.select(b.cmp("oeq", r, const(r.type, 0)), zero, moved)
     if x.type.scalar == "i1":

@@ -23,8 +23,7 @@ OTHERWISE = frozenset((
     "signal.sosfilt", "signal.sosfiltfilt", "signal.bode", "signal.group_delay", "signal.invres",
     "signal.invresz", "signal.place_poles", "signal.impulse", "signal.dimpulse",
     "signal.cspline2d", "signal.czt", "signal.decimate", "signal.cont2discrete", "signal.residue",
-    "signal.residuez", "signal.unique_roots", "signal.qspline2d", "interpolate.RBFInterpolator",
-    "optimize.elementwise.find_root"))
+    "signal.residuez", "signal.unique_roots", "signal.qspline2d", "interpolate.RBFInterpolator"))
 MODULES = ("special", "stats", "stats.qmc", "fft", "signal", "signal.windows", "ndimage", "cluster",
            "cluster.vq", "cluster.hierarchy", "integrate", "differentiate", "interpolate", "linalg",
            "optimize", "optimize.elementwise", "constants")

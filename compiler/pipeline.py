@@ -27,6 +27,7 @@ from flambeau.compiler.pooling import pool_gradients, sparse_gradients
 from flambeau.compiler.request import Request, parametrise
 from flambeau.compiler.simplify import simplify
 from flambeau.compiler.sorted_once import by_order, sort_once
+from flambeau.compiler.split_scans import split_scans
 from flambeau.compiler.target import Target
 from flambeau.compiler.thin import join_written, thin_products
 
@@ -89,6 +90,7 @@ def _for_gpu() -> list[Pass]:
     made["turn_products"] = lambda roots: thin_products(fuse.turn_products(roots))
     made["sparse_gradients"] = pool_gradients
     made["sort_once"] = by_order
+    made["split_reductions"] = lambda roots: split_scans(fuse.split_reductions(roots))
     made["inside_loops"] = lambda roots: inside_loops(roots, _gpu_body_passes)
     return list(made.items())
 

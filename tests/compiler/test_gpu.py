@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
-from flambeau.compiler import pipeline, request, target
+from flambeau.compiler import pipeline, request, split_scans, target
 from flambeau.compiler.codegen import gpu_scatter, gpu_sort
 from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType
@@ -126,6 +126,27 @@ def test_scans(op: str) -> None:
 def test_scans_of_other_dtypes() -> None:
     agree(*(gk.scan(op, (3, 300), 1, d) for op in ("cumsum", "cummax")
             for d in (dt.float64, dt.float16, dt.bfloat16, dt.int64, dt.bool_, dt.int8)))
+
+
+@pytest.mark.parametrize("op", ["cumsum", "cumprod", "cummax", "cummin"])
+def test_long_scans_are_cut_into_pieces(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole and odd pieces, pieces of pieces, any axis; floats' products stay one block's."""
+    monkeypatch.setattr(split_scans, "PIECE", 128)
+    kinds = (dt.float32, dt.float16, dt.int64) if op != "cumprod" else (dt.int64, dt.uint8)
+    roots = [gk.scan(op, (2, 300), 1, d) for d in kinds]
+    assert sum("scan" in k.kind for k in pipeline.build_gpu(
+        request.prepare(roots[:1]), TWO)[0].kernels) == 2
+    agree(*roots, gk.scan(op, (300, 3), 0, dt.int32), gk.scan(op, (128 * 300,), 0, dt.int64))
+    assert len(names(gk.scan("cumprod", (2, 300), 1))) == 1
+
+
+@pytest.mark.parametrize("op", ["cumsum", "cummax", "cummin"])
+def test_nan_and_infinity_in_long_scans(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split_scans, "PIECE", 128)
+    x = np.random.default_rng(0).normal(size=(4, 700)).astype(np.float32)
+    x[0, 300], x[1, 200], x[2, 130:132] = np.nan, np.inf, (np.inf, -np.inf)
+    x[3] = -0.0
+    agree(nd.node(op, dt.float32, x.shape, (leaf(x),), 1))
 
 
 # -- products --------------------------------------------------------------------------------------

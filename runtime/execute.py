@@ -143,7 +143,7 @@ def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
     if count == 0:
         return np.empty(shape, dtype)
     raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
-    return np.ndarray(shape, dtype, raw)
+    return np.ndarray(shape, dtype, memoryview(raw))
 
 
 class Scalars:

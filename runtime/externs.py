@@ -63,7 +63,8 @@ EXTERNS: dict[str, Callable[..., Any]] = {
 # says whether it did. Of those in COMPLEX the result is complex.
 INTO: dict[str, Callable[..., bool]] = {
     "partition": order.partition_into, "argpartition": order.argpartition_into,
-    "argsort": order.argsort_into, "placed": order.placed_into,
+    "sort": order.sort_into, "argsort": order.argsort_into,
+    "placed": order.placed_into,
     "packed": _packed_into,
 }
 COMPLEX: set[Callable[..., bool]] = set()

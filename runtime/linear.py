@@ -10,6 +10,7 @@ options[0] is the name of the operation that a user asked for: errors begin with
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -36,8 +37,8 @@ def fresh(a: Array, turned: bool = False) -> Array:
 def planes(dtype: Any, *shapes: tuple[int, ...]) -> tuple[Array, list[Array]]:
     """A flat array and its consecutive parts of these shapes; the first axis counts the batch."""
     sizes = [math.prod(s) for s in shapes]
-    flat = np.empty(sum(sizes), dtype)
-    starts = np.cumsum([0, *sizes])
+    starts = list(itertools.accumulate(sizes, initial=0))
+    flat = np.empty(starts[-1], dtype)
     return flat, [flat[i:j].reshape(s) for i, j, s in zip(starts, starts[1:], shapes)]
 
 

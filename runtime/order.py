@@ -23,6 +23,25 @@ def sort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
     return np.moveaxis(ordered[..., ::-1] if descending else ordered, -1, axis)
 
 
+def sort_into(options: tuple[int, bool], out: np.ndarray, x: np.ndarray) -> bool:
+    """Rising `sort` along the last axis, written where it is wanted."""
+    axis, descending = options
+    if descending or axis != x.ndim - 1 or not x.size or (x.itemsize == 1 and x.ndim == 1):
+        return False
+    flat, made = _flat(x), _flat(out)
+    if _is_long(flat):
+        radix.sort(flat, made)
+        return True
+    made[...] = flat
+    _sort_rows(made)
+    return True
+
+
+def _sort_rows(rows: np.ndarray) -> None:
+    kind = "stable" if rows.itemsize <= 2 and rows.dtype.kind != "f" else None  # by bytes, too
+    radix.share(lambda part: part.sort(axis=-1, kind=kind), rows)
+
+
 def _sorted(lines: np.ndarray) -> np.ndarray:
     """Each last-axis line in order."""
     flat = _flat(lines)
@@ -34,8 +53,7 @@ def _sorted(lines: np.ndarray) -> np.ndarray:
         counts = np.bincount(first, minlength=256)
         base = np.arange(256) - (128 if made.dtype.kind == "i" else 0)
         return np.repeat(base.astype(made.dtype), counts).reshape(lines.shape)
-    kind = "stable" if made.itemsize <= 2 and made.dtype.kind != "f" else None  # by bytes, too
-    radix.share(lambda rows: rows.sort(axis=-1, kind=kind), made)
+    _sort_rows(made)
     return made.reshape(lines.shape)
 
 
@@ -60,11 +78,14 @@ def argsort(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
 
 
 def argsort_into(options: tuple[int, bool], out: np.ndarray, x: np.ndarray) -> bool:
-    """`argsort` of lines that NumPy orders, written where it is wanted."""
+    """Rising `argsort` along the last axis, written where it is wanted."""
     axis, descending = options
-    flat = _flat(x)
-    if descending or axis != x.ndim - 1 or not x.size or _by_bytes(flat):
+    if descending or axis != x.ndim - 1 or not x.size:
         return False
+    flat = _flat(x)
+    if _by_bytes(flat):
+        radix.order(flat, out.reshape(flat.shape))
+        return True
 
     def rows(x: np.ndarray, found: np.ndarray) -> None:
         found[...] = np.argsort(x, axis=-1, kind="stable")

@@ -21,9 +21,9 @@ from flambeau.runtime import cache, jit, memory, pool
 SHARED = 1 << 16  # elements from which a second thread is worth its start
 
 
-def sort(x: np.ndarray) -> np.ndarray:
-    """Each row of x (2-d, 4- or 8-byte numbers) in order, NaN last."""
-    keys = _keys(x)
+def sort(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Each row of x (2-d, 4- or 8-byte numbers) in order, NaN last; in `out` if it is given."""
+    keys = _keys(x, out)
     bits = 8 * x.itemsize
     share(lambda rows: _run(bits, rows, None, 0), keys)
     values = _numbers(keys, x.dtype)
@@ -32,18 +32,19 @@ def sort(x: np.ndarray) -> np.ndarray:
     return values
 
 
-def order(x: np.ndarray) -> np.ndarray:
-    """The stable order of each row of x (2-d, 4- or 8-byte numbers), int64; NaN last, and zeros of
-    both signs are equal."""
+def order(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """The stable order of each row of x (2-d, 4- or 8-byte numbers), int64, in `out` if it is
+    given; NaN last, and zeros of both signs are equal."""
+    found = (empty(x.shape, np.int64) if out is None else out).view(np.uint64)
     if x.itemsize == 4 and x.shape[1] < 1 << 32:  # key and place in one word
-        words = empty(x.shape, np.uint64)
-        share(_pack_and_run, np.ascontiguousarray(x), words)
-        words &= np.uint64(0xFFFFFFFF)
-        return words.view(np.int64)
+        share(_pack_and_run, np.ascontiguousarray(x), found)
+        found &= np.uint64(0xFFFFFFFF)
+        return found.view(np.int64)
     if x.dtype.kind == "f":
         x = x + x.dtype.type(0)
         x[x != x] = np.nan
-    return _order_wide(_keys(x).astype(np.uint64, copy=False)).view(np.int64)
+    _order_wide(_keys(x).astype(np.uint64, copy=False), found)
+    return found.view(np.int64)
 
 
 def _pack_and_run(x: np.ndarray, words: np.ndarray) -> None:
@@ -51,8 +52,8 @@ def _pack_and_run(x: np.ndarray, words: np.ndarray) -> None:
     _run(64, words, None, 32)
 
 
-def _order_wide(keys: np.ndarray) -> np.ndarray:
-    """The stable order of rows of uint64, which are overwritten."""
+def _order_wide(keys: np.ndarray, found: np.ndarray) -> None:
+    """Puts the stable order of rows of uint64, which are overwritten, into found."""
     unused = 0
     if keys.size:
         keys -= keys.min()
@@ -61,20 +62,17 @@ def _order_wide(keys: np.ndarray) -> np.ndarray:
         keys <<= np.uint64(min(unused, 63))
     places = np.arange(keys.shape[1], dtype=np.uint64)
     if unused >= 32 or _spread(keys):  # the upper half decides, but for a few
-        words = empty(keys.shape, np.uint64)
-        np.bitwise_and(keys, _UPPER, out=words)
-        words |= places
-        share(lambda part: _run(64, part, None, 32), words)
-        tied = _tied(words) if unused < 32 else np.zeros(0, bool)
-        words &= np.uint64(0xFFFFFFFF)
+        np.bitwise_and(keys, _UPPER, out=found)
+        found |= places
+        share(lambda part: _run(64, part, None, 32), found)
+        tied = _tied(found) if unused < 32 else np.zeros(0, bool)
+        found &= np.uint64(0xFFFFFFFF)
         if 16 * np.count_nonzero(tied) <= keys.size:
             for row in np.flatnonzero(tied.any(1)) if tied.size else ():
-                _settle(words[row], keys[row], tied[row])
-            return words
-    found = empty(keys.shape, np.uint64)
+                _settle(found[row], keys[row], tied[row])
+            return
     found[...] = places
     share(lambda part, at: _run(64, part, at, 0), keys, found)
-    return found
 
 
 _UPPER = np.uint64(0xFFFFFFFF00000000)
@@ -136,10 +134,10 @@ def share(f: Callable[..., Any], *arrays: np.ndarray) -> None:
         raise failed[0]
 
 
-def _keys(x: np.ndarray) -> np.ndarray:
-    """A fresh array of unsigned numbers that are ordered as x's elements."""
+def _keys(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Unsigned numbers that are ordered as x's elements, in fresh memory or that of `out`."""
     unsigned = np.dtype(f"u{x.itemsize}")
-    bits = empty(x.shape, unsigned)
+    bits = empty(x.shape, unsigned) if out is None else out.view(unsigned)
     bits.view(x.dtype)[...] = x
     top = unsigned.type(1 << (8 * x.itemsize - 1))
     if x.dtype.kind == "i":

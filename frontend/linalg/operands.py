@@ -12,11 +12,11 @@ from ..complexes import adjoint as adjoint
 from ..complexes import conj, real
 from ..creation import eye
 from ..elementwise import eq, where
-from ..movement import broadcast_to, narrow, reshape
+from ..movement import broadcast_to
 from ..products import tril
 from ..recording import as_tensor, broadcast_shapes, common_dtype, of_several
 from ..routines import call
-from ..tensor import Tensor, default_dtype
+from ..tensor import Tensor, default_dtype, look
 
 Shape = tuple[int, ...]
 
@@ -73,7 +73,8 @@ def parts(flat: Tensor, *shapes: Shape) -> list[Tensor]:
     found, start = [], 0
     for shape in shapes:
         size = math.prod(shape)
-        found.append(reshape(narrow(flat, 0, start, size), shape))
+        part = look(flat, "slice", (size,), ((start if size else 0, 1),))
+        found.append(part if len(shape) == 1 else look(part, "reshape", shape))
         start += size
     return found
 

@@ -117,3 +117,18 @@ def test_weighted_counts_and_their_gradient() -> None:
     assert g(fb.tensor(w, dtype="float64")).numpy().tolist() == [3, 0, 3, 5]
     half = fb.bincount(t, fb.tensor(w, dtype="float16"))
     assert half.dtype.name == "float16" and half.numpy()[0] == 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(9_000,), (3, 5_000), (4, 300), (5, 20), (2, 3, 0)])
+def test_sorts_in_place_of_their_result(dtype: str, shape: tuple[int, ...]) -> None:
+    x = numbers(dtype, *shape)
+    if x.dtype.kind == "f" and x.size:
+        x.flat[::11], x.flat[1::17], x.flat[2::19] = np.nan, -0.0, 0.0
+        x.flat[3] = -np.nan
+    t = fb.tensor(x, dtype=dtype)
+    for view, lines in ((t, x), (t.flip(-1), x[..., ::-1])):
+        found = fb.sort(view).values.numpy()
+        assert np.array_equal(found, np.sort(lines), equal_nan=dtype[0] == "f")
+        assert np.array_equal(fb.argsort(view).numpy(), np.argsort(lines, kind="stable"))
+    assert np.array_equal(t.numpy(), x, equal_nan=dtype[0] == "f")

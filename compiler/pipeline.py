@@ -17,6 +17,7 @@ from flambeau.compiler.codegen.program import Assembler
 from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.empty import drop_empty
 from flambeau.compiler.epilogues import split_epilogues
+from flambeau.compiler.extremes import find_extremes
 from flambeau.compiler.kernel import Extern, Kernel, Program
 from flambeau.compiler.launch import GpuProgram, Host
 from flambeau.compiler.lift import lift_from_loops
@@ -29,7 +30,7 @@ from flambeau.compiler.simplify import simplify
 from flambeau.compiler.sorted_once import by_order, sort_once
 from flambeau.compiler.split_scans import split_scans
 from flambeau.compiler.target import Target
-from flambeau.compiler.thin import join_written, thin_products
+from flambeau.compiler.thin import inner_products, join_written, thin_products
 
 # -- the passes ------------------------------------------------------------------------------------
 
@@ -79,6 +80,8 @@ PASSES: list[Pass] = [
     ("pad_convolutions", pad_convolutions),  # kernels then read plain strided memory
     ("turn_products", fuse.turn_products),  # a weight's update then fits its gradient's kernel
     ("join_written", join_written),  # a weight is read where it is updated
+    ("inner_products", inner_products),  # vectors' products are sums: shared among threads
+    ("find_extremes", find_extremes),  # the place of an extreme: the block first
     ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
     ("simplify_again", simplify),  # what the passes above left behind
     ("inside_loops", lambda roots: inside_loops(roots, _body_passes)),  # the same for loop bodies
@@ -91,6 +94,7 @@ def _for_gpu() -> list[Pass]:
     made["sparse_gradients"] = pool_gradients
     made["sort_once"] = by_order
     made["split_reductions"] = lambda roots: split_scans(fuse.split_reductions(roots))
+    del made["inner_products"]
     made["inside_loops"] = lambda roots: inside_loops(roots, _gpu_body_passes)
     return list(made.items())
 

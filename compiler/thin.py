@@ -2,7 +2,7 @@
 
 On a GPU all of them: a tiled kernel would leave most of its threads idle; as loop nests they share
 rows among threads and fuse with what is around them. On a CPU those with a matrix that is written
-in the same program.
+in the same program, and those of two vectors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import ELEMENTWISE
+from flambeau.compiler.size import unknown
+
+SHORT = 64  # a product of two vectors below this stays one: its sums are in one order everywhere
 
 
 def thin_products(roots: list[Node]) -> list[Node]:
@@ -20,6 +23,22 @@ def thin_products(roots: list[Node]) -> list[Node]:
         m = nd.rebuild(n, tuple(done[s] for s in n.src))
         done[n] = _thin(m) if m.op == "dot" else m
     return [done[r] for r in roots]
+
+
+def inner_products(roots: list[Node]) -> list[Node]:
+    """Writes products of two vectors, alone or in a batch, as sums: there is nothing to use twice,
+    and a long sum is cut into blocks that threads share."""
+    done: dict[Node, Node] = {}
+    for n in nd.toposort(roots):
+        m = nd.rebuild(n, tuple(done[s] for s in n.src))
+        done[n] = _thin(m) if _is_inner(m) else m
+    return [done[r] for r in roots]
+
+
+def _is_inner(n: Node) -> bool:
+    if n.op != "dot" or any(unknown(e) for s in n.src for e in s.shape):
+        return False
+    return n.shape[1:] == (1, 1) and n.src[0].shape[2] >= SHORT
 
 
 def join_written(roots: list[Node]) -> list[Node]:

@@ -223,6 +223,14 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return made
 
 
+def owning(array: np.ndarray, device: str = "cpu") -> Tensor:
+    """A tensor over the memory of an array that nobody else has: no copy where it is contiguous."""
+    if device != "cpu":
+        return tensor(array, device=device)
+    array = np.ascontiguousarray(array)
+    return result(door.shared_leaf(array, dt.from_numpy(array.dtype)))
+
+
 # -- constants ---------------------------------------------------------------------------------
 
 

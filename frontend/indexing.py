@@ -7,6 +7,7 @@ force a count of their true elements, except `x[mask] = v` with a v that needs n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
 from . import realize as door
-from .creation import constant, iota, number, tensor
+from .creation import constant, iota, number, owning, tensor
 from .elementwise import check_real_cast, truth
 from .movement import moveaxis, reshape, slice_view
 from .recording import accepts_dim, as_tensor, broadcast_shapes, located, real_only
@@ -150,7 +151,7 @@ def _parse(x: Tensor, index: Any) -> Parsed:
     """The view that the basic parts of index give, the index arrays by axis of that view, and
     where their axes go in the result (None: to the front)."""
     parts = _expand_index(x, index)
-    advanced = any(isinstance(p, Node | np.ndarray) for p in parts)
+    advanced = any(isinstance(p, Node | np.ndarray | _Chosen) for p in parts)
     spec: list[tuple[int, int]] = []
     lengths: list[int] = []
     shape: list[int] = []  # of the view, without axes that ints drop
@@ -253,11 +254,20 @@ def _mask_parts(mask: np.ndarray, x: Tensor, axis: int, after_ellipsis: bool) ->
     fits = len(covered) == mask.ndim and all(m in (e, 0) for e, m in zip(covered, mask.shape))
     if not after_ellipsis and not fits:  # an empty mask selects nothing of any extent, as in NumPy
         raise IndexError(f"getitem: expected a mask of shape {covered}, got {mask.shape}")
-    return list(np.nonzero(mask))
+    return [_Chosen(door.shared_leaf(np.ascontiguousarray(v), dt.int64)) for v in _places(mask)]
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Where a mask is true along one axis: inside by birth."""
+
+    leaf: Node
 
 
 def _wrap(part: Any, extent: int, axis: int, shape: Shape) -> Node | np.ndarray:
     """An index with negative ones counted from the end; checked if known."""
+    if isinstance(part, _Chosen):
+        return part.leaf
     if isinstance(part, Node):
         zero = constant(dt.int64, 0, part.shape)
         wrapped = N.elementwise("add", part, constant(dt.int64, extent, part.shape))
@@ -359,11 +369,23 @@ def nonzero(x: Any, as_tuple: bool = False) -> Any:
     """Positions of the elements other than 0, (n, ndim) int64; as_tuple: one vector an axis
     (NumPy's form). Forces the values. Torch7 nonzero."""
     t = as_tensor("nonzero", x)
-    found = np.nonzero(t.numpy())
+    found = _true_places(t)
     if as_tuple:
-        return tuple(tensor(v, device=t.device) for v in found)
+        return tuple(owning(v, t.device) for v in found)
     places = np.stack(found, -1) if found else np.zeros((0, 0), np.int64)
-    return tensor(places, device=t.device)
+    return owning(places, t.device)
+
+
+def _true_places(t: Tensor) -> tuple[np.ndarray, ...]:
+    """Positions of the elements other than 0, an array an axis: NumPy counts a flat mask first and
+    then writes without a branch."""
+    return _places(derive(truth(read(t)), t).numpy())
+
+
+def _places(mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    if mask.ndim < 2:
+        return np.nonzero(mask)
+    return np.unravel_index(np.flatnonzero(mask), mask.shape)
 
 
 def argwhere(x: Any) -> Tensor:
@@ -374,7 +396,7 @@ def argwhere(x: Any) -> Tensor:
 def flatnonzero(x: Any) -> Tensor:
     """Positions in the flattened tensor. Forces. NumPy flatnonzero."""
     t = as_tensor("flatnonzero", x)
-    return tensor(np.flatnonzero(t.numpy()), device=t.device)
+    return owning(_true_places(reshape(t, -1))[0], t.device)
 
 
 def masked_select(x: Any, mask: Any) -> Tensor:

@@ -14,9 +14,10 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.node import Node
 
 from .creation import arange, iota, ones_like, tensor, zeros_like
-from .indexing import REDUCE, as_value, gather, index_add, index_node, scatter, take
+from .elementwise import truth
+from .indexing import REDUCE, as_value, gather, getitem, index_add, index_node, scatter, take
 from .joining import stack
-from .movement import broadcast_to, reshape, select
+from .movement import broadcast_to, narrow, reshape, select
 from .recording import (
     accepts_dim,
     as_tensor,
@@ -122,8 +123,16 @@ def index_reduce(x: Any, axis: int, index: Any, source: Any, reduce: str) -> Ten
 def compress(condition: Any, x: Any, axis: int | None = None) -> Tensor:
     """x's slices along axis (elements of the flattened tensor) where a vector is true. Forces the
     vector. NumPy compress."""
-    chosen = np.flatnonzero(as_tensor("compress", condition).numpy())
-    return take(x, chosen, axis)  # type: ignore[no-any-return]
+    t, c = as_tensor("compress", x), as_tensor("compress", condition)
+    if axis is None:
+        t, axis = reshape(t, -1), 0
+    axis = check_axis("compress", axis, t.ndim)
+    mask = derive(truth(read(c)), c).reshape(-1)
+    if mask.shape[0] > t.shape[axis]:
+        return take(t, np.flatnonzero(mask.numpy()), axis)  # type: ignore[no-any-return]
+    if mask.shape[0] < t.shape[axis]:
+        t = narrow(t, axis, 0, mask.shape[0])
+    return getitem(t, (*[slice(None)] * axis, mask))
 
 
 def tril_indices(rows: int, columns: int | None = None, offset: int = 0, dtype: Any = "int64"

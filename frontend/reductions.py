@@ -239,37 +239,12 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return amax(x, axis, keepdims) - amin(x, axis, keepdims)
 
 
-_BLOCK = 4096
-
-
-def _arg_of_line(name: str, n: Node) -> Node:
-    """argmax or argmin of a vector. Of a long one first the blocks' extremes, which threads share
-    and which need no positions, and then the place in the first block that has the best."""
-    real_only(name, n.dtype)
-    size, blocks = n.size, n.size // _BLOCK
-    if blocks < 8:
-        return arg_node(name, n, 0)
-    n = N.cast(n, dt.int8) if n.dtype is dt.bool_ else n
-    op, left = name.removeprefix("arg"), size - blocks * _BLOCK
-    head = N.reshape(N.slice_(n, (0,), (size - left,), (1,)), (blocks, _BLOCK))
-    best = N.reshape(reduce_node(op, head, (1,)), (blocks,))
-    if left:
-        rest = reduce_node(op, N.slice_(n, (size - left,), (left,), (1,)), (0,))
-        best = N.concat((best, rest), 0)
-    e = N.elementwise
-    start = e("mul", arg_node(name, best, 0), constant(dt.int64, _BLOCK, (1,)))
-    places = e("add", N.expand(start, (_BLOCK,)), iota(dt.int64, (_BLOCK,), 0))
-    places = e("minimum", places, constant(dt.int64, size - 1, (_BLOCK,)))
-    block = N.node("gather", n.dtype, (_BLOCK,), (n, places))
-    return e("add", start, arg_node(name, block, 0))
-
-
 def _arg(name: str, x: Any, axis: int | None, keepdims: bool) -> Tensor:
     t = as_tensor(name, x)
     n = read(t)
     if axis is None:
         _not_empty(name, t, tuple(range(t.ndim)))
-        found = _arg_of_line(name, N.reshape(n, (n.size,)))
+        found = arg_node(name, N.reshape(n, (n.size,)), 0)
         shape = (1,) * t.ndim if keepdims else ()
         return derive(N.reshape(found, shape), t).detach()
     axis = check_axis(name, axis, t.ndim)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import flambeau as fb
 import numpy as np
@@ -13,6 +14,8 @@ FLOATS = ("float32", "float64", "float16")
 COMPLEX = ("complex64", "complex128")
 INTEGERS = ("int32", "int64", "int8", "int16", "uint8", "uint32", "uint64")
 NUMBERS = (*FLOATS, *INTEGERS, *COMPLEX)
+
+PARTS = ("real", "imag")  # views in NumPy, lazy here: both copied, so that both touch the values
 
 # name: (numpy's name, dtypes, low, high)
 UNARY = {
@@ -26,7 +29,7 @@ UNARY = {
         "cbrt", "ceil", "floor", "trunc", "rint", "deg2rad", "rad2deg", "sinc", "signbit",
         "isneginf", "isposinf", "reciprocal")},
     **{f: (f, NUMBERS, -4, 4) for f in ("abs", "negative", "sign", "positive")},
-    **{f: (f, (*FLOATS, "int32", "int64", *COMPLEX), -4, 4) for f in ("conj", "real", "imag")},
+    **{f: (f, (*FLOATS, "int32", "int64", *COMPLEX), -4, 4) for f in ("conj", *PARTS)},
     "angle": ("angle", (*FLOATS, *COMPLEX), -4, 4),
     "bitwise_invert": ("bitwise_not", ("bool", *INTEGERS), 0, 100),
     "logical_not": ("logical_not", ("bool", *NUMBERS), -2, 2),
@@ -66,9 +69,14 @@ def _unary(n: int) -> Iterator[Case]:
         for dtype in EXP2.get(name, dtypes):
             if name in SAME and dtype.startswith("u"):
                 continue
-            yield case(name, dtype, getattr(fb, name), getattr(np, theirs),
-                       array(dtype, n, low=low, high=high))
+            ours, other = getattr(fb, name), getattr(np, theirs)
+            if name in PARTS:
+                ours, other = _copied(ours, fb.copy), _copied(other, np.copy)
+            yield case(name, dtype, ours, other, array(dtype, n, low=low, high=high))
 
+
+def _copied(f: Callable[..., Any], copy: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: copy(f(x))
 
 
 

@@ -91,6 +91,25 @@ def test_masks():
     for f, e in zip(fb.where(fb.tensor(a) > 0), np.where(a > 0)):
         check(f, e)
     check(fb.flatnonzero(fb.tensor(a) > 0), np.flatnonzero(a > 0))
+    check(fb.flatnonzero(fb.tensor(a)), np.flatnonzero(a))
+
+
+def test_nonzero_and_compress_count_a_mask():
+    a = np.array([[0.0, np.nan, -0.0], [np.inf, 0.0, -1e-45]], "float32")
+    cube = np.stack([a, a[::-1], np.zeros_like(a), a[:, ::-1]])
+    for x in (a, cube, cube.astype("float16"), np.zeros((0, 3)), cube[:, 0, ::2] > 0):
+        check(fb.nonzero(fb.tensor(x)), np.argwhere(x), "int64")
+        for f, e in zip(fb.nonzero(fb.tensor(x), as_tuple=True), np.nonzero(x)):
+            check(f, e)
+    for condition, x, axis in (([1, 0, 1], a, None), ([True] * 6, a, None), ([0, 2], a, 0),
+                               ([0.0, np.nan], cube, 1), ([], a, 0), ([1, 0, 0, 0, 0, 0, 0], a, 0)):
+        check(fb.compress(condition, fb.tensor(x), axis), np.compress(condition, x, axis))
+    with pytest.raises(IndexError):
+        fb.compress([0, 0, 1], fb.tensor(a), 0)
+    found = fb.nonzero(fb.tensor(a), as_tuple=True)[0]
+    kept = found.numpy().copy()
+    found += 1  # the memory that NumPy made is the tensor's own
+    assert (found.numpy() == kept + 1).all()
 
 
 def _masked_scatter(a, mask):

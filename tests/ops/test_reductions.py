@@ -260,3 +260,28 @@ def test_argmax_of_equal_elements_is_the_first(value: float) -> None:
         for axis in (0, 1):
             assert (fb.argmax(fb.tensor(x), axis).numpy() == np.argmax(x, axis)).all()
             assert (fb.argmin(fb.tensor(x), axis).numpy() == np.argmin(x, axis)).all()
+
+
+def test_argmax_of_a_long_expression_and_of_tables() -> None:
+    """The blocks' extremes and the walk of one block read values that are not in memory."""
+    x = np.random.default_rng(0).standard_normal((9, 4099)).astype("float32")
+    t = fb.tensor(x)
+    assert fb.argmax(fb.sin(t) * 3 - t).item() == np.argmax(np.sin(x.astype("float64")) * 3 - x)
+    assert fb.argmin(t, keepdims=True).numpy().tolist() == [[np.argmin(x)]]
+    line = t.reshape(-1, 1)
+    assert fb.argmax(line, 0).tolist() == [np.argmax(x)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "float16"])
+def test_products_of_long_vectors_are_sums(dtype: str) -> None:
+    for n in (63, 64, 40_001):
+        x, y = (np.random.default_rng(n + i).integers(-3, 4, n).astype(dtype) for i in (0, 1))
+        want = (x.astype("int64") * y.astype("int64")).sum()
+        a, b = fb.tensor(x), fb.tensor(y)
+        assert fb.dot(a, b).item() == want
+        assert fb.vdot(a, b).item() == want
+        assert fb.vecdot(a, b).item() == want
+    special = np.ones((2, 2, 100))
+    special[0, 0, 7], special[1, 0, 7] = np.inf, np.nan
+    found = fb.vecdot(fb.tensor(special), fb.ones(2, 2, 100).double()).numpy()
+    assert np.array_equal(found, [[np.inf, 100], [np.nan, 100]], equal_nan=True)

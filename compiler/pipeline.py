@@ -177,7 +177,8 @@ def assemble(key: str, request: Request, kernels: list[Kernel], roots: list[Node
     kernels, layout, failing, errors, granted = _order(request, kernels, roots, params, scalars)
     stored = {h for k in kernels for h in k.homes} | set(params)
     memory.walk_back(kernels, granted, stored, target.l2)
-    module = Module(f"program {key}", target.triple, target.data_layout)
+    module = Module(f"program {key}", target.triple, target.data_layout,
+                    target.vector_bytes)
     found, scalar_bytes = _scalar_block(scalars)
     module.sizes_at = -(-scalar_bytes // 8) * 8
     writer = Assembler(module, target, layout, timed)
@@ -212,7 +213,8 @@ def build_gpu(request: Request, target: Target) -> tuple[GpuProgram, str]:
     times.append(("fuse", time.perf_counter() - start))
     start = time.perf_counter()
     kernels, layout, failing, errors, granted = _order(request, kernels, roots, params, scalars)
-    module = Module(f"program {key}", target.triple, target.data_layout)
+    module = Module(f"program {key}", target.triple, target.data_layout,
+                    target.vector_bytes)
     writer = GpuAssembler(module, target, layout)
     homes, tail, alias = _homes(writer, request, roots, params, granted)
     steps = writer.run(kernels, homes, tail, failing)

@@ -20,8 +20,26 @@ def contiguous(b: Block, base: Value, at: Value, kind: Type, on: Value | None, a
     return masked_load(b, kind, address, on, align)
 
 
+def _lanes_of(b: Block, mask: Value, start: int, count: int) -> Value:
+    """Some neighbouring lanes of a mask."""
+    if mask.text.startswith("<"):
+        lanes = mask.text[1:-1].split(", ")[start:start + count]
+        return Value(mask.type.with_lanes(count), f"<{', '.join(lanes)}>")
+    return b.shuffle(mask, mask, list(range(start, start + count)))
+
+
 def masked_load(b: Block, kind: Type, address: Value, on: Value, align: int) -> Value:
-    """Lanes that are off are not touched and read as zero."""
+    """Lanes that are off are not touched and read as zero.
+
+    With AVX2 in parts of one register: LLVM 20 reads the second of two registers whole where it can
+    tell that all its lanes are off.
+    """
+    half = kind.lanes // 2
+    if b.module.vector_bytes == 32 and half and kind.lanes * kind.bits > 256:
+        low, high = (masked_load(b, kind.with_lanes(half), b.gep(
+            address, kind.with_lanes(1), const(I64, start)), _lanes_of(b, on, start, half), align)
+            for start in (0, half))
+        return b.shuffle(low, high, list(range(kind.lanes)))
     name = f"llvm.masked.load.{kind.mangled}.p0"
     b.module.declare(name, f"declare {kind} @{name}(ptr, i32, {on.type}, {kind})")
     return b.value(kind, f"call {kind} @{name}({address}, i32 {align}, "

@@ -135,7 +135,8 @@ def vector_const(scalar: str, values: list[int] | list[float]) -> Value:
 class Module:
     """One LLVM module: functions, declarations and globals, each once, in order of birth."""
 
-    def __init__(self, name: str, triple: str = "", data_layout: str = "") -> None:
+    def __init__(self, name: str, triple: str = "", data_layout: str = "",
+                 vector_bytes: int = 0) -> None:
         self.name = name
         self.triple = triple
         self.data_layout = data_layout
@@ -143,6 +144,7 @@ class Module:
         self.definitions: dict[str, str] = {}
         self.metadata: list[str] = []
         self.attributes: dict[str, int] = {}
+        self.vector_bytes = vector_bytes  # of a register
         self.sizes_at = 0  # bytes from the block of scalars to the table of sizes
 
     def declare(self, symbol: str, text: str) -> None:

@@ -25,7 +25,7 @@ from flambeau.runtime.lapack import LinAlgError
 from flambeau.runtime.matching import INNER, LEAF, SCALAR, Pattern, Recent, worth_it
 from flambeau.runtime.starting import starter
 
-from . import families
+from . import families, recalculated
 from .storage import Storage
 
 
@@ -174,11 +174,13 @@ def compute(roots: list[Node], device: str = "cpu") -> list[Node]:
     device (numbers, positions known to the host) are copied there for the run."""
     if config.device == "reference":
         return [leaf_of(v, n.dtype, device) for v, n in zip(reference.evaluate(roots), roots)]
-    known, order = _program(roots, device)
+    known, order, kept = _program(roots, device)
     allocate = memory.allocate if device == "cpu" else allocator(device)
     made = [allocate(nbytes) for nbytes in known.nbytes]
     if config.device != "null":  # which compiles and runs nothing
         _run(known, order, made)
+    for n, b in zip(kept, made[len(roots):]):
+        n.value = buffer(n.dtype, n.shape, b)
     return [buffer(r.dtype, r.shape, b) for r, b in zip(roots, made)]
 
 
@@ -220,23 +222,27 @@ _known: Recent[_Known] = Recent()
 _met: weakref.WeakSet[Any] = weakref.WeakSet()  # programs that a lazy graph asked for
 
 
-def _program(roots: list[Node], device: str) -> tuple[_Known, list[Node]]:
-    """What is known of the program that computes these, and the graph's nodes by number."""
+def _program(roots: list[Node], device: str) -> tuple[_Known, list[Node], list[Node]]:
+    """What is known of the program that computes these, the graph's nodes by number, and what it
+    computes besides."""
     first, last = roots[0], roots[-1]
     there = device if device == "cpu" else devices.find(device)
     hint = (there, config.cpu, config.vector_bytes, config.matmul, config.skip, config.tf32,
             config.cublas, len(roots), first.op, first.shape, last.op, last.shape)
     match = _known.find(hint, roots)
     if match is not None:
-        return match
+        return *match, []
     request = prepare(roots)
+    kept = recalculated.again(roots, request.order)
+    if kept:
+        request = prepare([*roots, *kept])
     program = executable(request, device)
-    again = program in _met and worth_it(request.order)  # it will come again
+    again = not kept and program in _met and worth_it(request.order)  # it will come again
     known = _remembered(request, program, again)
     if again:
         _known.add(hint, known)
     _met.add(program)
-    return known, request.order
+    return known, request.order, kept
 
 
 def _remembered(request: Request, program: Any, again: bool = True) -> _Known:

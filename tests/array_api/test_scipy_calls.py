@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-QUICK = ("fft", "ndimage", "constants", "cluster")
-SLOW = ("differentiate.jacobian", "differentiate.hessian", "optimize.elementwise.find_minimum")
+QUICK = ("fft", "ndimage", "constants", "cluster", "optimize")
 # calls that fail, by the reason (docs/array_api.md)
 OTHERWISE = frozenset((
     "signal.sosfilt", "signal.sosfiltfilt", "signal.bode", "signal.group_delay", "signal.invres",
@@ -90,7 +89,7 @@ def run(groups: list[str]) -> None:
     numbers["flat"] = hierarchy.fcluster(numbers["Z"], 1.0).astype(np.int32)
     failed = []
     chosen = {k: v for k, v in CALLS.items()
-              if (not groups or k.split(".")[0] in groups) and k not in SLOW}
+              if (not groups or k.split(".")[0] in groups)}
     for name, call in chosen.items():
         want = eval(call, scope(np, lambda v: v, numbers))
         try:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
-from flambeau.compiler import pipeline, request, split_scans, target
+from flambeau.compiler import differentiate, pipeline, request, split_scans, target
 from flambeau.compiler.codegen import gpu_scatter, gpu_sort
 from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType
@@ -264,6 +264,19 @@ def test_what_is_fused_with_a_product() -> None:
     ((2, 3, 9, 9), (8, 3, 3, 3), {"dtype": dt.bfloat16})], ids=str)
 def test_convolutions(x: tuple[int, ...], w: tuple[int, ...], options: dict[str, int]) -> None:
     agree(gk.convolution(x, w, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", (dt.float32, dt.float16), ids=lambda d: d.name)
+def test_a_convolution_and_both_its_gradients_are_staged(dtype: DType) -> None:
+    """The same kernel over other strides: tiles by asynchronous copies where words allow."""
+    y = gk.convolution((4, 16, 12, 12), (24, 16, 3, 3), stride=2, pad=1, dtype=dtype)
+    grads = differentiate.gradients([y], [gk.full(*y.shape, dtype=dtype)], y.src)
+    roots = [y, *grads]
+    program, ir = pipeline.build_gpu(request.prepare(roots), TWO)
+    dense = [k for k in program.kernels if "tiled contraction" in k.detail]
+    assert len(dense) == 3 and all("stages" in k.detail for k in dense)
+    assert "cp.async" in ir
+    agree(*roots)
 
 
 # -- scatters --------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from __future__ import annotations
 import gpu_kernels as gk
 import numpy as np
 import pytest
+from flambeau.compiler import differentiate, pipeline, request, split_scans, target
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
-from flambeau.compiler import differentiate, pipeline, request, split_scans, target
 from flambeau.compiler.codegen import gpu_scatter, gpu_sort
 from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType

@@ -447,6 +447,7 @@ def _compare_axes(op: str, shape: Shape, k: int) -> Node:
     """Where column (op) row + k holds, on the last two axes."""
     rows, columns = len(shape) - 2, len(shape) - 1
     row = iota(dt.int64, shape, rows)
+    k = max(-shape[rows], min(k, shape[columns]))  # further out is no other, and may not fit
     if k:
         row = N.elementwise("add", row, constant(dt.int64, k, shape))
     return N.elementwise(op, iota(dt.int64, shape, columns), row)

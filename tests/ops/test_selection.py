@@ -132,3 +132,9 @@ def test_sorts_in_place_of_their_result(dtype: str, shape: tuple[int, ...]) -> N
         assert np.array_equal(found, np.sort(lines), equal_nan=dtype[0] == "f")
         assert np.array_equal(fb.argsort(view).numpy(), np.argsort(lines, kind="stable"))
     assert np.array_equal(t.numpy(), x, equal_nan=dtype[0] == "f")
+
+
+@pytest.mark.parametrize("k", [2**63, 2**64, -2**64, 10**30])
+def test_diagonals_far_outside(k: int) -> None:
+    assert not fb.eye(2, 3, k).numpy().any()
+    assert (fb.tri(2, 3, k).numpy() == float(k > 0)).all()

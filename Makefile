@@ -17,8 +17,8 @@ help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make test-onnx  all of onnx's node test cases on the CPU"
-	@echo "make test-cuda  the op tests on an emulated GPU (half an hour)"
-	@echo "make test-ptxas  the op tests' kernels through ptxas for five architectures"
+	@echo "make test-cuda  the op tests on an emulated GPU (five minutes)"
+	@echo "make test-ptxas  the op tests' kernels through ptxas for five architectures; table in docs/cuda.md"
 	@echo "make test-gpu  what needs an NVIDIA GPU; says why where there is none"
 	@echo "make lint   ruff and mypy alone"
 	@echo "make peers  an environment under build/peers for each framework to compare with"
@@ -39,11 +39,14 @@ test-onnx: $(TEST)
 	FLAMBEAU_TEST_ONNX=all $(BIN)/python -m pytest tests/onnx $(ARGS)
 
 test-cuda: $(TEST)
-	FLAMBEAU_TEST_DEVICE=cuda-emulated $(BIN)/python -m pytest tests/ops $(ARGS)
+	FLAMBEAU_TEST_DEVICE=cuda-emulated $(BIN)/python -m pytest -n 2 --dist worksteal tests/ops \
+	    $(ARGS)
 
 test-ptxas: $(TEST)
-	FLAMBEAU_TEST_DEVICE=ptxas FLAMBEAU_TEST_REPORT=build/ptxas.json \
-	    $(BIN)/python -m pytest tests/ops $(ARGS)
+	rm -rf build/ptxas
+	FLAMBEAU_TEST_DEVICE=ptxas FLAMBEAU_TEST_REPORT=build/ptxas \
+	    $(BIN)/python -m pytest -n 2 --dist worksteal tests/ops $(ARGS)
+	$(BIN)/python tests/emulator/ptxas_report.py build/ptxas build/ptxas.json docs/cuda.md
 
 test-gpu: $(TEST)
 	$(BIN)/python -m pytest -m gpu -rs tests/gpu

@@ -23,6 +23,7 @@ from flambeau.compiler.target import Target
 from flambeau.compiler.terms import NotGeneral
 from flambeau.runtime import execute
 
+ALONE = "for these sizes alone: only the CPU has programs for many"
 MOST = 6  # general programs of one family
 TRIALS = 4  # sizes for which none could be made, after which only much larger ones try again
 KEPT = 512  # families remembered

@@ -110,7 +110,7 @@ class Inspected:
 
     def _sizes(self) -> str:
         if self.device != "cpu":
-            return ""
+            return families.ALONE
         return families.note(self.request, self.executable, self._target())
 
     def _ir(self) -> str:

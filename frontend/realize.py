@@ -287,6 +287,16 @@ def executable(request: Request, device: str = "cpu", after: int | None = None) 
     return found
 
 
+def _forget_programs() -> None:
+    """Lets go of devices' programs, which would keep a device alive that is forgotten."""
+    for key in [k for k in _programs if k[1] != "cpu"]:
+        del _programs[key]
+    _known.clear()
+
+
+devices.on_forget(_forget_programs)
+
+
 def located(error: execute.ProgramError, order: Sequence[Any]) -> Exception:
     """The error with the user's file and line where the failing tensor was made.
 

@@ -75,6 +75,7 @@ class Device(Protocol):
 
 
 _found: dict[str, Any] = {}
+_listeners: list[Callable[[], None]] = []  # told when devices are forgotten
 
 
 def find(name: str) -> Any:
@@ -97,6 +98,13 @@ def kind(name: str) -> Any:
 def forget() -> None:
     """Devices are looked for anew: for tests that change the driver."""
     _found.clear()
+    for tell in _listeners:
+        tell()
+
+
+def on_forget(tell: Callable[[], None]) -> None:
+    """`tell` is called whenever devices are looked for anew."""
+    _listeners.append(tell)
 
 
 def move(source: Any, to: str) -> Any:

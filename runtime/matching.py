@@ -95,6 +95,10 @@ class Recent(Generic[K]):
         if len(self._places) > HINTS:
             self._places.pop(next(iter(self._places)))
 
+    def clear(self) -> None:
+        """Forgets all of them."""
+        self._places.clear()
+
 
 def worth_it(order: Sequence[Node]) -> bool:
     """Can a pattern be made of this graph here?"""

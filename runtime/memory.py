@@ -10,6 +10,7 @@ collector, at any moment and in any thread.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -78,6 +79,9 @@ class Buffer:
         return np.ndarray(shape, dtype,
                           window if writable else memoryview(window).toreadonly())  # type: ignore[arg-type]
 
+
+# what outlives the program's end is the system's, and what `give` counts with is gone by then
+atexit.register(lambda: delattr(Buffer, "__del__"))
 
 # Memory as an object with Python's buffer protocol: one type for all lengths, as every other length
 # would be another type, which is slow to make.

@@ -6,6 +6,7 @@ elsewhere the driver compiles PTX when it loads it, and keeps a cache of its own
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -44,19 +45,24 @@ def load(index: int, ptx: bytes, processor: str) -> Any:
 
 
 def _load(index: int, data: bytes) -> Any:
-    said: list[str] = []
-
-    def hear(well: bool, info: str, errors: str) -> None:
-        if not well:
-            said.append(errors)
-
     driver = drivers.current()
     try:
         with drivers.active(index):
-            return driver.module_from_buffer(data, message_handler=hear)
+            return driver.module_from_buffer(data)
     except driver.Error as error:
-        words = " ".join([str(error), *said]).strip()
+        words = f"{error} {_complaint(index, data)}".strip()
         raise RuntimeError(f"cuda: expected the driver to load a module, got: {words}") from None
+
+
+def _complaint(index: int, data: bytes) -> str:
+    """What the driver's compiler says of a text it refuses. It is asked only then: PyCUDA cannot
+    read the buffer of messages when the driver writes none."""
+    said: list[str] = []
+    driver = drivers.current()
+    with drivers.active(index), contextlib.suppress(driver.Error, UnicodeDecodeError):
+        driver.module_from_buffer(data, message_handler=lambda well, info, errors:
+                                  said.append(errors))
+    return " ".join(said)
 
 
 def _machine_code(ptx: bytes, processor: str) -> bytes | None:

@@ -9,10 +9,11 @@ import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
+from flambeau.compiler.codegen.samplers import SAMPLERS
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.launch import GpuProgram
 from flambeau.compiler.node import Node
-from flambeau.compiler.ops import Conv
+from flambeau.compiler.ops import ELEMENTWISE, OPS, Conv
 from flambeau.runtime import jit
 
 from emulator import assembled
@@ -106,3 +107,20 @@ def sample(n: int, name: str) -> Node:
     """Random numbers by rejection."""
     a, b = (full(n, dtype=dt.float64) for _ in range(2))
     return nd.elementwise("sample", a, b, *draws(n).src, arg=name)
+
+
+def everything(dtype: DType) -> list[Node]:
+    """Every elementwise op that takes the dtype."""
+    x, y, m = full(40, dtype=dtype), full(40, dtype=dtype), full(40, dtype=dt.bool_)
+    roots = [nd.elementwise("where", m, x, y), nd.cast(x, dt.float64), nd.cast(x, dt.int8),
+             nd.elementwise("require", x, m, dtype=dtype, arg="expected more")]
+    if dtype is dt.float64:
+        roots += [sample(40, name) for name in SAMPLERS]
+    for name in sorted(ELEMENTWISE - {"where", "cast", "bitcast", "philox", "require", "sample"}):
+        row = OPS[name]
+        if row.rule in ("part", "pair") or name == "conj":
+            continue  # complex numbers are taken apart by a pass
+        if (row.rule == "float" and not dtype.is_float) or (row.rule == "bits" and dtype.is_float):
+            continue
+        roots.append(nd.elementwise(name, *(x, y)[:row.arity]))
+    return roots

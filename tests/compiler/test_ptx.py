@@ -15,12 +15,10 @@ import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
 from flambeau.compiler import pipeline, request, target
-from flambeau.compiler.codegen.samplers import SAMPLERS
 from flambeau.compiler.config import override
 from flambeau.compiler.dtype import DType
 from flambeau.compiler.launch import Fill, Host, Launch, Repeat
 from flambeau.compiler.node import Node
-from flambeau.compiler.ops import ELEMENTWISE, OPS
 
 from program_generator import Programs
 
@@ -116,28 +114,11 @@ def test_indices_have_32_bits_where_sizes_allow() -> None:
     assert not re.search(r"(div|rem|mul\.lo)\.[us]64", ptx)
 
 
-def everything(dtype: DType) -> list[Node]:
-    """Every elementwise op that takes the dtype."""
-    x, y, m = gk.full(40, dtype=dtype), gk.full(40, dtype=dtype), gk.full(40, dtype=dt.bool_)
-    roots = [nd.elementwise("where", m, x, y), nd.cast(x, dt.float64), nd.cast(x, dt.int8),
-             nd.elementwise("require", x, m, dtype=dtype, arg="expected more")]
-    if dtype is dt.float64:
-        roots += [gk.sample(40, name) for name in SAMPLERS]
-    for name in sorted(ELEMENTWISE - {"where", "cast", "bitcast", "philox", "require", "sample"}):
-        row = OPS[name]
-        if row.rule in ("part", "pair") or name == "conj":
-            continue  # complex numbers are taken apart by a pass
-        if (row.rule == "float" and not dtype.is_float) or (row.rule == "bits" and dtype.is_float):
-            continue
-        roots.append(nd.elementwise(name, *(x, y)[:row.arity]))
-    return roots
-
-
 @pytest.mark.parametrize("dtype", (dt.float16, dt.bfloat16, dt.float32, dt.float64, dt.int32),
                          ids=lambda d: d.name)
 def test_no_library_is_called(dtype: DType) -> None:
     """Every function of the module is in the module: no libdevice, no libm."""
-    _, ptx = gk.build(everything(dtype), 75)
+    _, ptx = gk.build(gk.everything(dtype), 75)
     assert ".extern" not in ptx
     called = set(re.findall(r"call\.uni[^;]*?\b(\w+),\s*\(", ptx))
     assert all(name.startswith("fb_") for name in called), called

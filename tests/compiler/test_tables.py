@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 
 from flambeau.compiler import check, planes, simplify
-from flambeau.compiler.codegen import gpu, scalar
+from flambeau.compiler.codegen import gpu, gpu_host, scalar
 from flambeau.compiler.differentiate import NONDIFFERENTIABLE, RULES, ZERO
 from flambeau.compiler.ops import COMPLEX, ELEMENTWISE, MOVEMENT, OPS, REDUCTIONS, SCANS
-from flambeau.runtime import reference
+from flambeau.runtime import externs, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES_OF_DTYPE = {"same", "float", "bits", "compare", "same1", "part", "pair", "given"}
@@ -32,6 +33,16 @@ def test_gpu_code_for_every_op() -> None:
     assert set(gpu.HOW) == set(OPS)
     assert {n for n, how in gpu.HOW.items() if how == "host"} == {"extern"}
     assert {n for n, how in gpu.HOW.items() if how == "expression"} == set(scalar.EMIT)
+
+
+def test_every_routine_of_the_host_is_declared() -> None:
+    """One list says what a GPU's program leaves to the host, and docs/cuda.md shows it."""
+    for name in ("linear", "spectral"):
+        importlib.import_module(f"flambeau.runtime.{name}")
+    ours = {n for n, f in externs.EXTERNS.items() if f.__module__.startswith("flambeau.")
+            and not n.startswith("custom")}
+    assert set(gpu_host.HOST) == ours
+    assert gpu_host.markdown() in (ROOT / "docs" / "cuda.md").read_text(encoding="utf-8")
 
 
 def test_derivative_of_every_op() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import flambeau as fb
@@ -290,3 +292,26 @@ def test_machine_code_is_made_once_where_there_is_an_assembler(driver, monkeypat
         modules.assembler.cache_clear()
     said = (tmp_path / "said").read_text().splitlines()
     assert [s.split()[0] for s in said] == ["--version", "-arch=sm_90", "-arch=sm_75"]
+
+
+def test_programs_for_many_sizes_are_the_hosts(driver):
+    """dynamic=True asks for one program; a GPU makes one for each size, and says so."""
+    run = fb.compile(lambda x: (x * 2 + 1).softmax(1).sum(0), dynamic=True)
+    for n in (3, 4, 5, 9):
+        x = np.random.default_rng(n).standard_normal((6, n)).astype(np.float32)
+        e = np.exp(2 * x)
+        np.testing.assert_allclose(run(fb.tensor(x, device="cuda")).numpy(),
+                                   (e / e.sum(1, keepdims=True)).sum(0), rtol=2e-6)
+    assert run.explain().count("for these sizes alone: only the CPU has programs for many") == 4
+
+
+def test_a_driver_that_was_replaced_is_let_go(machine):
+    """Programs in memory used to keep every emulated device that they were loaded on."""
+    driver = machine()
+    for _ in range(3):
+        assert (fb.ones(5, device="cuda") * 3).sum().item() == 15
+    gone = weakref.ref(driver)
+    del driver
+    machine()
+    gc.collect()
+    assert gone() is None

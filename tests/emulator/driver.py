@@ -94,8 +94,7 @@ class Driver:
     event_flags = Names(("DEFAULT", "BLOCKING_SYNC", "DISABLE_TIMING"))
     ctx_flags = Names(("SCHED_AUTO", "SCHED_SPIN", "SCHED_YIELD", "SCHED_BLOCKING_SYNC",
                        "MAP_HOST"))
-    jit_option = Names(("MAX_REGISTERS", "OPTIMIZATION_LEVEL", "TARGET", "LOG_VERBOSE",
-                        "GENERATE_DEBUG_INFO", "GENERATE_LINE_INFO", "CACHE_MODE"))
+    jit_option = Names(("MAX_REGISTERS", "OPTIMIZATION_LEVEL", "TARGET"))
 
     def __init__(self, devices: int = 1, memory: int = 256 << 20, sm: int = 90, lazy: bool = False,
                  strict: bool = True, races: bool = True, limit: int = 2_000_000) -> None:
@@ -214,12 +213,6 @@ class Driver:
             raise OutOfMemory("cuMemAlloc failed: out of memory")
         return DeviceAllocation(self, address, size, self.number)
 
-    def mem_free(self, memory: Any) -> None:
-        if isinstance(memory, DeviceAllocation):
-            memory.free()
-        else:
-            self._free(int(memory))
-
     def _free(self, address: int) -> None:
         self.note("mem_free", address)
         for number, machine in enumerate(self.machines):
@@ -229,11 +222,11 @@ class Driver:
                     return
         raise LogicError(f"cuMemFree failed: invalid argument ({address:#x})")
 
-    def memcpy_htod(self, to: Any, source: Any) -> None:
-        self._copy_in("memcpy_htod", to, source, None, True)
+    def memcpy_htod(self, dest: Any, src: Any) -> None:
+        self._copy_in("memcpy_htod", dest, src, None, True)
 
-    def memcpy_htod_async(self, to: Any, source: Any, stream: Any = None) -> None:
-        self._copy_in("memcpy_htod_async", to, source, stream, False)
+    def memcpy_htod_async(self, dest: Any, src: Any, stream: Any = None) -> None:
+        self._copy_in("memcpy_htod_async", dest, src, stream, False)
 
     def _copy_in(self, name: str, to: Any, source: Any, stream: Any, wait: bool) -> None:
         data = host_bytes(source)
@@ -246,11 +239,11 @@ class Driver:
             machine.memory.written(address, data.nbytes)
         self.enqueue(stream, run, wait)
 
-    def memcpy_dtoh(self, to: Any, source: Any) -> None:
-        self._copy_out("memcpy_dtoh", to, source, None, True)
+    def memcpy_dtoh(self, dest: Any, src: Any) -> None:
+        self._copy_out("memcpy_dtoh", dest, src, None, True)
 
-    def memcpy_dtoh_async(self, to: Any, source: Any, stream: Any = None) -> None:
-        self._copy_out("memcpy_dtoh_async", to, source, stream, False)
+    def memcpy_dtoh_async(self, dest: Any, src: Any, stream: Any = None) -> None:
+        self._copy_out("memcpy_dtoh_async", dest, src, stream, False)
 
     def _copy_out(self, name: str, to: Any, source: Any, stream: Any, wait: bool) -> None:
         data = host_bytes(to)
@@ -260,19 +253,19 @@ class Driver:
         _, span = self.holder(int(source), data.nbytes, name)
         self.enqueue(stream, lambda: np.copyto(data, span), wait)
 
-    def memcpy_dtod(self, to: Any, source: Any, size: int) -> None:
-        self._copy("memcpy_dtod", to, source, size, None)
+    def memcpy_dtod(self, dest: Any, src: Any, size: int) -> None:
+        self._copy("memcpy_dtod", dest, src, size, None)
 
-    def memcpy_dtod_async(self, to: Any, source: Any, size: int, stream: Any = None) -> None:
-        self._copy("memcpy_dtod_async", to, source, size, stream)
+    def memcpy_dtod_async(self, dest: Any, src: Any, size: int, stream: Any = None) -> None:
+        self._copy("memcpy_dtod_async", dest, src, size, stream)
 
-    def memcpy_peer(self, to: Any, source: Any, size: int, to_context: Any = None,
-                    source_context: Any = None) -> None:
-        self._copy("memcpy_peer", to, source, size, None)
+    def memcpy_peer(self, dest: Any, src: Any, size: int, dest_context: Any = None,
+                    src_context: Any = None) -> None:
+        self._copy("memcpy_peer", dest, src, size, None)
 
-    def memcpy_peer_async(self, to: Any, source: Any, size: int, to_context: Any = None,
-                          source_context: Any = None, stream: Any = None) -> None:
-        self._copy("memcpy_peer_async", to, source, size, stream)
+    def memcpy_peer_async(self, dest: Any, src: Any, size: int, dest_context: Any = None,
+                          src_context: Any = None, stream: Any = None) -> None:
+        self._copy("memcpy_peer_async", dest, src, size, stream)
 
     def _copy(self, name: str, to: Any, source: Any, size: int, stream: Any) -> None:
         a, b = int(to), int(source)
@@ -290,23 +283,23 @@ class Driver:
             here.memory.copy_shadow(a, there.memory, b, size)
         self.enqueue(stream, run)
 
-    def memset_d8(self, to: Any, value: int, count: int) -> None:
-        self._fill("memset_d8", to, value, count, None, np.uint8)
+    def memset_d8(self, dest: Any, data: int, size: int) -> None:
+        self._fill("memset_d8", dest, data, size, None, np.uint8)
 
-    def memset_d8_async(self, to: Any, value: int, count: int, stream: Any = None) -> None:
-        self._fill("memset_d8_async", to, value, count, stream, np.uint8)
+    def memset_d8_async(self, dest: Any, data: int, size: int, stream: Any = None) -> None:
+        self._fill("memset_d8_async", dest, data, size, stream, np.uint8)
 
-    def memset_d16(self, to: Any, value: int, count: int) -> None:
-        self._fill("memset_d16", to, value, count, None, np.uint16)
+    def memset_d16(self, dest: Any, data: int, size: int) -> None:
+        self._fill("memset_d16", dest, data, size, None, np.uint16)
 
-    def memset_d16_async(self, to: Any, value: int, count: int, stream: Any = None) -> None:
-        self._fill("memset_d16_async", to, value, count, stream, np.uint16)
+    def memset_d16_async(self, dest: Any, data: int, size: int, stream: Any = None) -> None:
+        self._fill("memset_d16_async", dest, data, size, stream, np.uint16)
 
-    def memset_d32(self, to: Any, value: int, count: int) -> None:
-        self._fill("memset_d32", to, value, count, None, np.uint32)
+    def memset_d32(self, dest: Any, data: int, size: int) -> None:
+        self._fill("memset_d32", dest, data, size, None, np.uint32)
 
-    def memset_d32_async(self, to: Any, value: int, count: int, stream: Any = None) -> None:
-        self._fill("memset_d32_async", to, value, count, stream, np.uint32)
+    def memset_d32_async(self, dest: Any, data: int, size: int, stream: Any = None) -> None:
+        self._fill("memset_d32_async", dest, data, size, stream, np.uint32)
 
     def _fill(self, name: str, to: Any, value: int, count: int, stream: Any, kind: type) -> None:
         address, size = int(to), count * np.dtype(kind).itemsize
@@ -490,9 +483,6 @@ class Context:
 
     def detach(self) -> None:
         self.driver.note("Context.detach", self.device.number)
-
-    def enable_peer_access(self, flags: int = 0) -> None:
-        self.driver.note("Context.enable_peer_access", self.device.number)
 
 
 class Stream:

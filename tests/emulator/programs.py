@@ -99,7 +99,7 @@ class Run:
                   .view(dt.by_name(name).numpy).reshape(shape).copy()
                   for slot, name, shape in e.operands]
         slot, name, _ = e.result
-        result = np.ascontiguousarray(externs.EXTERNS[e.name](e.options, *arrays),
+        result = np.ascontiguousarray(externs.find(e.name)(e.options, *arrays),
                                       dt.by_name(name).numpy).reshape(-1).view(np.uint8)
         self.bytes(self.places[slot], result.nbytes)[:] = result
         self.machine.memory.written(self.places[slot], result.nbytes)

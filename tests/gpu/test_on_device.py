@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 
 import flambeau as fb
 import numpy as np
 import pytest
+import sanitized
 from flambeau import nn, optim
 
 pytestmark = [pytest.mark.gpu,
@@ -78,12 +77,9 @@ def test_memory_is_shared(name):
     assert fb.asarray(theirs + 1).tolist() == (x + 1).tolist()
 
 
-def test_no_faults_by_compute_sanitizer():
+@pytest.mark.parametrize("check", sanitized.CHECKS)
+def test_no_faults_by_compute_sanitizer(check):
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         pytest.skip("compute-sanitizer is not installed")
-    code = ("import flambeau as fb; x = fb.rand(33, 65, device='cuda'); "
-            "print(((x @ x.t()).softmax(1).sum() + x.sort(0).values.sum()).item())")
-    made = subprocess.run([tool, "--error-exitcode", "9", sys.executable, "-c", code],
-                          capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
+    sanitized.watch(tool, check)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
-from flambeau.compiler.config import override
+from flambeau.compiler.config import config, override
 from flambeau.compiler.ops import Sparse
 from flambeau.compiler.pooling import sparse_gradients
 from flambeau.runtime import jit
@@ -58,9 +58,10 @@ def test_sums_over_windows(case):
     dense, told = values(f, arguments, skip="sparse_gradients", cpu="", vector_bytes=0)
     assert "sparse convolution" not in told
     tolerance = 1e-5 if case.get("dtype") != "float64" else 1e-13
-    for processor in PROCESSORS if X86 else [{}]:
+    here = config.device == "cpu"  # a GPU's stay dense, in another form
+    for processor in PROCESSORS if X86 and here else [{}]:
         sparse, told = values(f, arguments, **processor)
-        assert told.count("sparse convolution by") == 2
+        assert told.count("sparse convolution by") == (2 if here else 0)
         for a, b in zip(sparse, dense):
             np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max())
 

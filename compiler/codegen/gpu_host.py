@@ -8,6 +8,7 @@ HOST: dict[str, str] = {
     "topk": "topk", "isin": "isin over wide spans", "partition": "partition",
     "argpartition": "argpartition", "median": "median", "mode": "mode",
     "searchsorted": "searchsorted, bucketize",
+    "bincount": "bincount, histograms", "placed": "order statistics at given places",
     "packed": "a routine below over complex numbers",
     "linalg.cholesky": "LAPACK potrf", "linalg.cofactor": "the determinant's derivative",
     "linalg.det": "LAPACK getrf", "linalg.eig": "LAPACK geev", "linalg.eigh": "LAPACK syevd",

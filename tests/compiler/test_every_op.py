@@ -1,4 +1,4 @@
-"""Every op of the table in kernels that the emulator runs and ptxas assembles, in every test run."""
+"""Every op of the table in kernels that the emulator runs and ptxas assembles."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def places() -> list[Node]:
     scattered[[3, 0]] = t[:2] - 1
     turned = nd.slice_(nd.permute(nd.reshape(x, (10, 6)), (1, 0)), (1, 0), (5, 5), (1, 2))
     return [turned, nd.concat([x, y], 1), nd.pad(x, (1, 2), (8, 14), 0, (1, 1)), read(written),
-            read(scattered), read(t[[4, 2, 2]]), nd.node("mark", x.dtype, x.shape, (x,), ("root", 9)),
+            read(scattered), read(t[[4, 2, 2]]),
+            nd.node("mark", x.dtype, x.shape, (x,), ("root", 9)),
             nd.elementwise("mul", y, nd.expand_to(nd.scalar(dt.float32, 2.5), y.shape))]
 
 

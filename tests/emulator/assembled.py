@@ -2,8 +2,8 @@
 
 `FLAMBEAU_TEST_DEVICE=ptxas` runs the op tests so, on the CPU. What a kernel takes is kept on disk
 by its text without its name, so each is assembled once; several go to ptxas in one module, in a
-thread beside the tests. Each process writes what it met to a file in the folder FLAMBEAU_TEST_REPORT, and
-`ptxas_report.py` adds those up.
+thread beside the tests. Each process writes what it met to a file in the folder
+FLAMBEAU_TEST_REPORT, and `ptxas_report.py` adds those up.
 """
 
 from __future__ import annotations

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from flambeau.compiler.codegen.emit import I64, Block, Type, Value, const, make_type
 
+LINE = 64  # bytes of a cache line
+LEAP = 2048  # bytes between steps that prefetchers do not follow
+AHEAD = 32  # such steps that memory is asked for beforehand
+
 
 def lane_mask(lanes: int, on: range) -> Value:
     """A constant mask."""
@@ -26,6 +30,21 @@ def _lanes_of(b: Block, mask: Value, start: int, count: int) -> Value:
         lanes = mask.text[1:-1].split(", ")[start:start + count]
         return Value(mask.type.with_lanes(count), f"<{', '.join(lanes)}>")
     return b.shuffle(mask, mask, list(range(start, start + count)))
+
+
+def fetch(b: Block, base: Value, at: Value, kind: Type, leap: int) -> None:
+    """Asks L2 for the lines of base[at] some leaps of so many bytes on, if these are long.
+
+    An address outside does no harm. Not L1: rows a power of two apart would push each other out.
+    """
+    if type(leap) is not int or abs(leap) < LEAP:
+        return
+    symbol, byte = "llvm.prefetch.p0", make_type("i8")
+    b.module.declare(symbol, f"declare void @{symbol}(ptr, i32, i32, i32)")
+    address = b.gep(base, kind.with_lanes(1), at)
+    for line in range(0, kind.with_lanes(1).bits * kind.lanes // 8, LINE):
+        place = b.gep(address, byte, const(I64, AHEAD * leap + line))
+        b.line(f"call void @{symbol}(ptr {place.text}, i32 0, i32 2, i32 1)")
 
 
 def masked_load(b: Block, kind: Type, address: Value, on: Value, align: int) -> Value:

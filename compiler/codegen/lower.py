@@ -66,6 +66,7 @@ class Lowering:
         self.active = 0  # lanes that are on in it, when known now
         self.known: dict[Node, Val] = {}  # anchors at this position: the nest gives them
         self.written: dict[Node, Node] = {}  # values that an earlier phase left in this home
+        self.leaping: ix.Var | None = None  # a loop whose steps are too long for prefetchers
         self.memo: dict[object, Val] = {}
         self.moves: dict[tuple[Node, Indices], Indices] = {}
         self.pointers: dict[int, Value] = {}
@@ -303,6 +304,8 @@ class Lowering:
         on = masks[0] if len(masks) == 1 else b.and_(*masks) if masks else None
         kind = scalar.memory(dtype, self.lanes)
         if stride == 1:
+            if self.leaping and type(n.nbytes) is int and n.nbytes > self.target.l2:
+                access.fetch(b, base, at.v, kind, flat.coefficient(self.leaping) * dtype.itemsize)
             raw = access.contiguous(b, base, at.v, kind, on, self.alignment(dtype))
         elif (stride == 2 and n.shape[-1:] == (2,) and mask is None and _even(flat)
               and (self.mask is None or self.active)):

@@ -310,7 +310,9 @@ class Writer:
         accumulators = [Accumulator(n, self.low, folds)
                         for _ in self.together for n in phase.reductions]
         state = [v for a in accumulators for v in a.start()]
+        self.low.leaping = nest.inner[-1] if nest.inner and not folds and self.low.vec else None
         state = self.walk(b, 0, phase, accumulators, state)
+        self.low.leaping = None
         self.low.open(self.deepest, b)
         results = []
         for a in accumulators:

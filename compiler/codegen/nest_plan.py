@@ -252,8 +252,11 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
         _leave(k, layout, nest)
     cost, itemsize = _cost(k, layout)
     if nest.vec is not None:
-        nest.lanes = vectors.count(nest.vec.extent, nest.vec in nest.inner, cost, itemsize, target,
-                                   bool(k.axes))
+        folds = nest.vec in nest.inner
+        far = (cost <= 6 and bool(k.axes) and not folds and not sizes and target.registers > 16
+               and math.prod(shape) * itemsize > target.l3)
+        nest.lanes = vectors.count(nest.vec.extent, folds, cost, itemsize, target, bool(k.axes),
+                                   far)
     lanes = min(target.lanes(itemsize), nest.lanes) if nest.vec else 1
     per_element = cost * 0.4 / lanes + 0.15 * itemsize / 4 * (1 + len(touched) / 2)
     nest.unit_ns = per_element * (1 if nest.vec else 2)

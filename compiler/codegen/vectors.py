@@ -68,18 +68,19 @@ def filling(extent: int, target: Target) -> float:
     return extent / max(lanes, -(-extent // lanes) * lanes)
 
 
-def count(extent: int, folds: bool, cost: int, itemsize: int, target: Target, reduces: bool
-          ) -> int:
+def count(extent: int, folds: bool, cost: int, itemsize: int, target: Target, reduces: bool,
+          far: bool = False) -> int:
     """Lanes along an axis of this length: whole registers, several when the body is cheap.
 
-    folds: are the lanes parts of one sum? reduces: is anything reduced?
+    folds: are the lanes parts of one sum? reduces: is anything reduced? far: are columns
+    of memory beyond all caches summed up? Then every row's visit has to be worth its wait.
     """
     if target.kind != "cpu":
         return 1
     register = target.lanes(max(itemsize, 2))
     if not folds and unknown(extent):
         extent = FULL  # no sum depends on it, and further sizes may be longer
-    several = 4 if cost <= 6 and reduces else 2 if cost <= 24 else 1
+    several = 16 if far else 4 if cost <= 6 and reduces else 2 if cost <= 24 else 1
     while several > 1 and register * several > extent:
         several //= 2
     while (several > 1 and extent < 64 * register

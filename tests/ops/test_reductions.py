@@ -285,3 +285,10 @@ def test_products_of_long_vectors_are_sums(dtype: str) -> None:
     special[0, 0, 7], special[1, 0, 7] = np.inf, np.nan
     found = fb.vecdot(fb.tensor(special), fb.ones(2, 2, 100).double()).numpy()
     assert np.array_equal(found, [[np.inf, 100], [np.nan, 100]], equal_nan=True)
+
+
+def test_columns_beyond_the_caches_are_summed_right() -> None:
+    """Wide steps with memory asked for ahead; the last rows and columns are partial."""
+    x = np.random.default_rng(0).standard_normal((2050, 4111), dtype=np.float32)
+    got = fb.tensor(x).sum(0).numpy()
+    assert np.abs(got - x.sum(0, dtype=np.float64)).max() < 1e-3

@@ -85,7 +85,8 @@ class Dense:
         n = [axis(x.shape[0], None, sx[0])]
         k = [axis(w.shape[1], sw[1], sx[1])]
         frame = self._frame()
-        self.image = len(out) - 3 if frame and x.shape[0] > 1 and out[-1] <= SHORT else 0
+        short = SHORT if per < SHORT // 2 else SHORT // 4  # few maps: vectors lie along the lines
+        self.image = len(out) - 3 if frame and x.shape[0] > 1 and out[-1] <= short else 0
         for i, (stride, dilation) in enumerate(zip(geometry.stride, geometry.dilation), 2):
             border = contract.Border(i - 2 + (i - 2 >= self.image), stride, dilation,
                                      *frame[i - 2]) if frame else None

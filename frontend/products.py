@@ -291,6 +291,7 @@ def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
     n = read(t)
     row = N.node("iota", dt.int64, n.shape, (), t.ndim - 2)
     column = N.node("iota", dt.int64, n.shape, (), t.ndim - 1)
+    k = max(-n.shape[-2], min(k, n.shape[-1]))  # further out is no other, and may not fit
     if k:
         row = N.elementwise("add", row, constant(dt.int64, k, n.shape))
     kept = N.elementwise("le", *((column, row) if lower else (row, column)))

@@ -138,3 +138,6 @@ def test_sorts_in_place_of_their_result(dtype: str, shape: tuple[int, ...]) -> N
 def test_diagonals_far_outside(k: int) -> None:
     assert not fb.eye(2, 3, k).numpy().any()
     assert (fb.tri(2, 3, k).numpy() == float(k > 0)).all()
+    x = np.ones((2, 3), np.float32)
+    assert np.array_equal(fb.tril(x, k).numpy(), x * (k > 0))
+    assert np.array_equal(fb.triu(x, k).numpy(), x * (k < 0))

@@ -100,7 +100,9 @@ class Tiled:
         self.scene, self.k, self.dense, self.plan, self.word = scene, k, dense, p, word
         self.scratch, self.c, self.tile = scratch, p.contraction, p.tile
         self.acc = self.c.accumulator
-        self.made = GpuFunction(scene, symbol, BLOCK, RESIDENT)
+        # two blocks have 128 registers a thread, too few for numbers of 8 bytes
+        resident = RESIDENT if self.c.itemsize <= 4 else 1
+        self.made = GpuFunction(scene, symbol, BLOCK, resident)
         self.low = GpuLowering(self.made, word)
         self.low.inline = k.computed
 

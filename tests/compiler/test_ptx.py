@@ -38,6 +38,7 @@ def families() -> list[Node]:
         gk.scan("cumsum", (30, 900), 1), gk.draws(5000),
         gk.product(1024, 1024, 1024), gk.product(500, 300, 200), gk.layer(60, 784, 500),
         gk.update(500, 60, 784), gk.product(300, 200, 100, dt.float64),
+        gk.product(3, 4, 5, dt.float64), gk.product(3, 2, 2, dt.int64),  # 150 registers
         gk.product(256, 256, 256, dt.float16), gk.product(256, 256, 256, dt.bfloat16),
         gk.convolution((60, 16, 14, 14), (32, 16, 5, 5)), gk.product(1, 800, 500),
         gk.scattered("add", (70000,), 60000)]  # sorted by the whole device

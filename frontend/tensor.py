@@ -259,7 +259,9 @@ class Tensor:
         strides, offset = view.layout(storage.shape)
         size = self.dtype.itemsize
         if 0 in self.shape:
-            return np.empty(self.shape, base.dtype)
+            empty = np.empty(self.shape, base.dtype)
+            empty.flags.writeable = base.flags.writeable
+            return empty
         array: np.ndarray = np.ndarray(self.shape, base.dtype, base, offset * size,
                                        tuple([s * size for s in strides]))
         return array

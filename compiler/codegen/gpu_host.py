@@ -10,6 +10,8 @@ HOST: dict[str, str] = {
     "searchsorted": "searchsorted, bucketize",
     "bincount": "bincount, histograms", "placed": "order statistics at given places",
     "packed": "a routine below over complex numbers",
+    "fft.c2c": "transforms of complex numbers", "fft.r2c": "transforms of real numbers",
+    "fft.c2r": "inverse transforms to real numbers",
     "linalg.cholesky": "LAPACK potrf", "linalg.cofactor": "the determinant's derivative",
     "linalg.det": "LAPACK getrf", "linalg.eig": "LAPACK geev", "linalg.eigh": "LAPACK syevd",
     "linalg.eigvalsh": "LAPACK syevd", "linalg.expm": "the matrix exponential",

@@ -37,7 +37,7 @@ def test_gpu_code_for_every_op() -> None:
 
 def test_every_routine_of_the_host_is_declared() -> None:
     """One list says what a GPU's program leaves to the host, and docs/cuda.md shows it."""
-    for name in ("linear", "spectral"):
+    for name in ("fourier", "linear", "spectral"):
         importlib.import_module(f"flambeau.runtime.{name}")
     ours = {n for n, f in externs.EXTERNS.items() if f.__module__.startswith("flambeau.")
             and not n.startswith("custom")}

@@ -17,7 +17,7 @@ def source(triple: str, futex: bool | None = None) -> str:
     machine = triple.split("-")[0]
     linux = "linux" in triple
     if "windows" in triple:
-        return _SERIAL
+        return _ALONE + _SERIAL
     futex = linux and machine in _FUTEX_CALL if futex is None else futex
     pause = _PAUSE.get(machine, "")
     declare = [line for line in _PAUSE_DECLARE.splitlines() if pause and line.split("@")[1][:12]
@@ -26,8 +26,26 @@ def source(triple: str, futex: bool | None = None) -> str:
     setmask = "2" if linux else "3"  # SIG_SETMASK
     core = _CORE if linux else _NO_CORE
     pool = _POOL.replace("$PAUSE", pause).replace("$SETMASK", setmask)
-    return "\n".join(declare) + waits + core + pool.replace("$CLOCK", "1" if linux else "6")
+    pool = pool.replace("$CLOCK", "1" if linux else "6")
+    return "\n".join(declare) + waits + core + _ALONE + pool
 
+
+# All chunks by the caller.
+_ALONE = """
+define internal void @serial(ptr %fn, ptr %ctx, i64 %chunks) {
+entry:
+  %any = icmp sgt i64 %chunks, 0
+  br i1 %any, label %loop, label %out
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  call void %fn(ptr %ctx, i64 %i)
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %chunks
+  br i1 %more, label %loop, label %out
+out:
+  ret void
+}
+"""
 
 # fb_wait(word, seen): sleeps while *word == seen, may return early. fb_wake(word, n) wakes n.
 _FUTEX = """
@@ -266,20 +284,6 @@ out:
   ret void
 }
 
-define internal void @serial(ptr %fn, ptr %ctx, i64 %chunks) {
-entry:
-  %any = icmp sgt i64 %chunks, 0
-  br i1 %any, label %loop, label %out
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
-  call void %fn(ptr %ctx, i64 %i)
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %chunks
-  br i1 %more, label %loop, label %out
-out:
-  ret void
-}
-
 declare i32 @clock_gettime(i32, ptr)
 declare i64 @llvm.smin.i64(i64, i64)
 
@@ -493,16 +497,7 @@ define void @fb_pool_reset() {
 # No threads: for systems whose waiting calls are not written yet.
 _SERIAL = """
 define void @fb_parallel(ptr %fn, ptr %ctx, i64 %chunks) {
-entry:
-  %any = icmp sgt i64 %chunks, 0
-  br i1 %any, label %loop, label %out
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
-  call void %fn(ptr %ctx, i64 %i)
-  %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %chunks
-  br i1 %more, label %loop, label %out
-out:
+  call void @serial(ptr %fn, ptr %ctx, i64 %chunks)
   ret void
 }
 define void @fb_pool_limit(i64 %n, i64 %spins) {

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import install
 import numpy as np
 import report
 import suites
@@ -44,7 +45,7 @@ SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "NVPL_BLAS_DEBUG_CPU_TYPE")
 PATIENCE = 600.0  # seconds for one answer
 ENOUGH = 60.0  # seconds of a framework's cold starts on one row; one round is always made
 CACHES = {"FLAMBEAU_CACHE": "", "TORCHINDUCTOR_CACHE_DIR": "", "NUMBA_CACHE_DIR": "",
-          "THEANO_FLAGS": "blas__ldflags=-lopenblas,floatX=float32,base_compiledir=",
+          "THEANO_FLAGS": f"{install.THEANO_FLAGS},base_compiledir=",
           "PYTENSOR_FLAGS": "base_compiledir="}
 
 
@@ -111,7 +112,7 @@ def limits(args: argparse.Namespace) -> dict[str, Any]:
 def environment(cache: Path | None = None) -> dict[str, str]:
     """Of a framework's process; cache: the folder for what it compiles, its own place if None."""
     made = {k: v for k, v in os.environ.items() if k not in SLOWING}
-    made["THEANO_FLAGS"] = CACHES["THEANO_FLAGS"].rpartition(",")[0]
+    made["THEANO_FLAGS"] = install.THEANO_FLAGS
     if cache is not None:
         made |= {name: before + str(cache) for name, before in CACHES.items()}
     return made

@@ -11,6 +11,7 @@ and nothing of it stays behind. Only the standard library is needed here.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PLACE = Path(__file__).resolve().parents[1] / "build" / "peers"
+# which BLAS Theano finds; without it, it asks NumPy in a way that NumPy's wheels have no answer to
+THEANO_FLAGS = "blas__ldflags=-lopenblas,floatX=float32"
+PRODUCT = ("import theano, theano.tensor as T; x = T.fmatrix(); "
+           "theano.function([x], T.dot(x, x))([[1.0]])")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Peer:
 
 PEERS = {
     "theano": Peer((("setuptools<60", "wheel", "numpy==1.23.5", "scipy<1.11"),
-                    ("--no-build-isolation", "Theano-PyMC==1.1.2")), "import theano", "3.11",
+                    ("--no-build-isolation", "Theano-PyMC==1.1.2")), PRODUCT, "3.11",
                    "a C++ compiler, and OpenBLAS with its headers (Debian: libopenblas-dev)"),
     "pytensor": Peer((("pytensor",),), "import pytensor", note="a C++ compiler"),
     "torch": Peer((("torch", "numpy", "setuptools"),), "import torch",
@@ -87,7 +92,8 @@ def install(name: str, place: Path, specs: dict[str, str] | None = None) -> str:
 
 def run(command: list[object]) -> str:
     """"", or the last line of what went wrong."""
-    done = subprocess.run([str(w) for w in command], capture_output=True, text=True)
+    done = subprocess.run([str(w) for w in command], capture_output=True, text=True,
+                          env=os.environ | {"THEANO_FLAGS": THEANO_FLAGS})
     said = (done.stderr or done.stdout).strip().splitlines()
     return "" if done.returncode == 0 else said[-1] if said else f"exit status {done.returncode}"
 

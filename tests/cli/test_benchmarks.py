@@ -164,6 +164,12 @@ def test_numbers_in_expressions_become_names(benchmarks: Any) -> None:
     assert text.function("2*a + exp(b)")(np, 1.0, 0.0) == 3.0
 
 
+def test_theano_is_tried_with_the_flags_it_will_run_with(benchmarks: Any) -> None:
+    said = "import os; raise SystemExit(os.environ['THEANO_FLAGS'])"
+    assert benchmarks.install.run([sys.executable, "-c", said]) == \
+        benchmarks.bench.environment()["THEANO_FLAGS"] != ""
+
+
 def test_a_peer_that_cannot_be_installed_is_reported(
         benchmarks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     peer = benchmarks.install.Peer((), "raise SystemExit('no')", note="luck")

@@ -284,5 +284,5 @@ def _provide(symbol: str) -> None:
     jit.provide(symbol, lambda: _code().address(symbol))
 
 
-_provide("fb_sgemm")
-_provide("fb_dgemm")
+for _symbol in ("fb_sgemm", "fb_dgemm", "fb_blas_enter", "fb_blas_leave"):
+    _provide(_symbol)

@@ -60,6 +60,11 @@ class Executable:
         self.table_type = ctypes.c_void_p * (program.inputs + len(program.outputs) or 1)
         self.scalars = Scalars(program)
         self.simple = len(self.functions) == 1  # no host routine in between
+        self.arena_bytes = program.arena_bytes
+        self.chain = None if self.simple else externs.chain(
+            program, [code.address(symbol) for symbol in program.entries])
+        if self.chain is not None:  # nor Python's
+            self.arena_bytes = self.chain.arena_bytes
         # nothing to pass but addresses, nothing to check: the status word may be shared
         self.plain = (self.simple and not program.errors and not program.scalars
                       and not program.arena_bytes and not program.sizes)
@@ -73,10 +78,18 @@ class Executable:
         table = self.table_type(*inputs, *outputs)
         packed = self.scalars.pack(scalars)
         where = ctypes.addressof(packed)
-        if self.simple and not self.program.arena_bytes:
+        if self.simple and not self.arena_bytes:
             self.functions[0](ctypes.addressof(table), where, None)
         else:
-            self._pieces(table, where)
+            arena = memory.allocate(self.arena_bytes)
+            if self.chain is not None:
+                self.chain.run(ctypes.addressof(table), where, arena.address)
+                failed = -_status(packed)
+                if failed > 0:
+                    ctypes.memset(where, 0, 8)
+                    self._pieces(table, where, arena.address, failed)
+            else:
+                self._pieces(table, where, arena.address)
         self._check(packed)
 
     def begin(self, start: Callable[..., Any], order: Sequence[Any], made: Sequence[Any],
@@ -84,16 +97,18 @@ class Executable:
         """Runs by the short way, see starting.py; False where that cannot be. Raises ProgramError
         when a value was found wrong."""
         packed = self.scalars.pack(scalars)
-        bytes_ = self.program.arena_bytes
+        bytes_ = self.arena_bytes
         arena = memory.allocate(bytes_) if bytes_ else None
         where = arena.address if arena is not None else 0
         if start(order, made, ctypes.addressof(packed), where) is not None:
             return False
+        if self.chain is not None and _status(packed) < 0:
+            return False  # the long way knows what to say
         self._check(packed)
         return True
 
     def _check(self, packed: Any) -> None:
-        status = int.from_bytes(packed.raw[:8], "little") if self.program.errors else 0
+        status = _status(packed) if self.program.errors else 0
         if status:
             raise ProgramError(*self.program.errors[status - 1])
 
@@ -114,12 +129,13 @@ class Executable:
         except ProgramError as error:
             raise late(error) from None
 
-    def _pieces(self, table: Any, scalars: int) -> None:
-        arena = memory.allocate(self.program.arena_bytes)
+    def _pieces(self, table: Any, scalars: int, arena: int, done: int = 0) -> None:
+        """Runs entries and host routines in turn, but for the first entries that are done."""
         for i, f in enumerate(self.functions):
-            f(ctypes.addressof(table), scalars, arena.address)
-            if i < len(self.program.externs):
-                self._extern(self.program.externs[i], table, arena.address)
+            if i >= done:
+                f(ctypes.addressof(table), scalars, arena)
+            if done - 1 <= i < len(self.program.externs):
+                self._extern(self.program.externs[i], table, arena)
 
     def _extern(self, e: Extern, table: Any, arena: int) -> None:
         views = [self._view(table, arena, *o) for o in (*e.operands, e.result)]
@@ -144,6 +160,11 @@ def array_at(address: int, dtype: np.dtype, shape: Shape) -> np.ndarray:
         return np.empty(shape, dtype)
     raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(address)
     return np.ndarray(shape, dtype, memoryview(raw))
+
+
+def _status(packed: Any) -> int:
+    """The status word in front of the scalars."""
+    return int.from_bytes(packed[:8], "little", signed=True)
 
 
 class Scalars:

@@ -7,7 +7,7 @@ called by the program that needs them and by the reference device.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,13 @@ INTO: dict[str, Callable[..., bool]] = {
 COMPLEX: set[Callable[..., bool]] = set()
 # modules that add routines, by the name's first part
 _HOMES = {"linalg": ("linear", "spectral"), "fft": ("fourier",)}
+
+
+def chain(program: Any, entries: Sequence[int]) -> Any:
+    """A program's entries and routines as one native function (recipes.Chain), or None."""
+    if not all(e.name.startswith("linalg.") for e in program.externs):
+        return None
+    return importlib.import_module("flambeau.runtime.recipes").chain(program, entries)
 
 
 def find(name: str) -> Callable[..., Any]:

@@ -68,15 +68,15 @@ def call(routine: str, dtype: Any, count: int, *args: Any) -> np.ndarray:
             addresses.append(_place(info))
             steps.append(info.itemsize)
         else:
-            addresses.append(_place(a.array) if type(a) is Shared else _constant(a, kind)[1])
+            addresses.append(_place(a.array) if type(a) is Shared else constant(a, kind))
             steps.append(0)
     spare = MOST - len(args)  # 1: the length of a text argument, where one is hidden
     table = _TABLE.pack(*addresses, *(1,) * spare, *steps, *(0,) * spare)
     if pool.num_threads() > 1:
-        _repeat()(_address(kind + routine), count, table)
+        _repeat()(address(kind + routine), count, table)
     else:
         with blas.single_threaded():
-            _repeat()(_address(kind + routine), count, table)
+            _repeat()(address(kind + routine), count, table)
     return info
 
 
@@ -89,6 +89,11 @@ def _place(a: np.ndarray) -> int:
         return ctypes.addressof(ctypes.c_char.from_buffer(a.data))  # faster than the other
     except (BufferError, TypeError, ValueError):  # read-only, with gaps, or of no elements
         return int(a.__array_interface__["data"][0])
+
+
+def constant(a: Any, kind: str) -> int:
+    """The address of a number or a letter that LAPACK reads; it stays there."""
+    return _constant(a, kind)[1]
 
 
 @lru_cache(maxsize=None, typed=True)  # never forgotten: addresses of them are on their way
@@ -109,7 +114,8 @@ def _library() -> blas.Blas:
 
 
 @lru_cache(maxsize=256)
-def _address(name: str) -> int:
+def address(name: str) -> int:
+    """Where a routine lies, by its Fortran name. Raises LookupError when there is none."""
     library = _library()
     for spelling in library.spellings(name):
         found = getattr(library.handle, spelling, None)

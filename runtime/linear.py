@@ -196,7 +196,7 @@ def lstsq(options: Options, a: Array, b: Array) -> Array:
     x[:, :, :m] = b.reshape(count, m, k).swapaxes(-1, -2)
     s = np.empty((count, small), real_of(a.dtype))
     ranks = np.empty((count, 1), integer())
-    work, extra, whole = _gelsd_room(np.dtype(a.dtype).str, m, n, k)
+    work, extra, whole = gelsd_room(np.dtype(a.dtype).str, m, n, k)
     middle = [Shared(np.empty(extra, s.dtype))] if is_complex(a.dtype) else []
     info = call("gelsd", a.dtype, count, m, n, k, matrix, m, x, deep, s, float(ratio), ranks,
                 Shared(np.empty(work, a.dtype)), work, *middle,
@@ -209,7 +209,7 @@ def lstsq(options: Options, a: Array, b: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def _gelsd_room(dtype: str, m: int, n: int, k: int) -> tuple[int, int, int]:
+def gelsd_room(dtype: str, m: int, n: int, k: int) -> tuple[int, int, int]:
     """Sizes of gelsd's workspaces: work, real work, integers."""
     work, real = np.zeros(1, dtype), np.zeros(1, real_of(dtype))
     whole = np.zeros(1, integer())

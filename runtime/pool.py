@@ -76,12 +76,18 @@ def address() -> int:
     return _native().parallel_address
 
 
+def threads_address() -> int:
+    """The address of `fb_pool_threads`."""
+    return _native().code.address("fb_pool_threads")
+
+
 def workers() -> int:
     """Worker threads that exist now."""
     return int(_native().started()) if _native.cache_info().currsize else 0
 
 
 jit.provide("fb_parallel", address)
+jit.provide("fb_pool_threads", threads_address)
 
 
 # -- how many ----------------------------------------------------------------------------------

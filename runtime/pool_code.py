@@ -164,6 +164,12 @@ out:
   ret void
 }
 
+define i64 @fb_pool_threads() {
+  %n = load atomic i32, ptr @limit monotonic, align 4
+  %r = sext i32 %n to i64
+  ret i64 %r
+}
+
 define i64 @fb_pool_started() {
   %n = load atomic i32, ptr @started acquire, align 4
   %r = sext i32 %n to i64
@@ -511,6 +517,9 @@ define void @fb_pool_spin(i64 %n) {
 }
 define void @fb_pool_always(i64 %yes) {
   ret void
+}
+define i64 @fb_pool_threads() {
+  ret i64 1
 }
 define i64 @fb_pool_started() {
   ret i64 0

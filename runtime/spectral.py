@@ -100,7 +100,7 @@ def _gesdd(name: str, job: str, a: Array, s: Array, left: Array, right: Array) -
     U and V^H."""
     count, m, n = lead(a)
     small, deep = min(m, n), max(m, n)
-    room = _gesdd_room(np.dtype(a.dtype).str, job, n, m)
+    room = gesdd_room(np.dtype(a.dtype).str, job, n, m)
     real = []
     if is_complex(a.dtype):
         size = small * max(5 * small + 7, 2 * deep + 2 * small + 1)
@@ -112,7 +112,7 @@ def _gesdd(name: str, job: str, a: Array, s: Array, left: Array, right: Array) -
 
 
 @lru_cache(maxsize=256)
-def _gesdd_room(dtype: str, job: str, m: int, n: int) -> int:
+def gesdd_room(dtype: str, job: str, m: int, n: int) -> int:
     size = Shared(np.zeros(1, dtype))
     real = [size] if is_complex(dtype) else []
     call("gesdd", dtype, 1, job, m, n, size, m, size, size, m, size, n, size, -1, *real, size,
@@ -169,7 +169,7 @@ def _heevd(name: str, job: str, triangle: str, a: Array) -> tuple[Array, Array]:
     vectors, values = fresh(a), np.empty((count, n), real_of(a.dtype))
     uplo = "U" if triangle == "L" else "L"
     routine = unitary(a.dtype, "syevd", "heevd")
-    work, real, whole = _heevd_room(np.dtype(a.dtype).str, job, n)
+    work, real, whole = heevd_room(np.dtype(a.dtype).str, job, n)
     middle = [Shared(np.empty(real, values.dtype)), real] if is_complex(a.dtype) else []
     info = call(routine, a.dtype, count, job, uplo, n, vectors, n, values,
                 Shared(np.empty(work, a.dtype)), work, *middle, Shared(np.empty(whole, integer())),
@@ -179,7 +179,7 @@ def _heevd(name: str, job: str, triangle: str, a: Array) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=256)
-def _heevd_room(dtype: str, job: str, n: int) -> tuple[int, int, int]:
+def heevd_room(dtype: str, job: str, n: int) -> tuple[int, int, int]:
     work, real = Shared(np.zeros(1, dtype)), Shared(np.zeros(1, real_of(dtype)))
     whole = Shared(np.zeros(1, integer()))
     middle = [real, -1] if is_complex(dtype) else []

@@ -18,18 +18,21 @@ from flambeau.runtime.entry_looks import each, slot, word
 
 
 def starter(program: Any, leaves: Sequence[int]) -> Callable[..., Any] | None:
-    """start(order, made, scalars, arena): runs a program of one entry on the memory of the nodes
-    order[i], i in leaves, and of the buffers made; scalars and arena are addresses.
+    """start(order, made, scalars, arena): runs a program of one native call on the memory of the
+    nodes order[i], i in leaves, and of the buffers made; scalars and arena are addresses.
 
     Gives None when the program has run, NotImplemented when a leaf's memory is not on this host.
-    None in its own place: this Python is not known well enough, or there are host routines.
+    None in its own place: this Python is not known well enough, or there are host routines in
+    Python. An entry does not look at its fourth argument, the chain.
     """
-    if not native.supported() or not program.simple:
+    if not native.supported() or not (program.simple or program.chain):
         return None
     numbers = native.words(leaves)
-    function = program.code.address(program.program.entries[0])
+    function, chain = program.code.address(program.program.entries[0]), 0
+    if program.chain is not None:
+        function, chain = program.chain.entry, program.chain.record
     record = native.words([id(memory.Buffer), id(NotImplemented), id(None), function, len(leaves),
-                           ctypes.addressof(numbers)])
+                           ctypes.addressof(numbers), chain])
     record.keep = (numbers, program, _code())
     return native.callable_at(_code().address("fb_start"), record)
 
@@ -90,7 +93,7 @@ entry:
   %r.at = getelementptr i8, ptr %self, i64 {native.data_offset()}
   %r = load ptr, ptr %r.at
 {word("buffer", "r", 0)}{word("other.r", "r", 1)}{word("none", "r", 2)}{word("function", "r", 3)}
-{word("count", "r", 4, "i64")}{word("leaves", "r", 5)}
+{word("count", "r", 4, "i64")}{word("leaves", "r", 5)}{word("chain", "r", 6)}
 {word("order", "args", 0)}{word("made", "args", 1)}{word("scalars.n", "args", 2)}
 {word("arena.n", "args", 3)}
   %scalars.i = call i64 @PyLong_AsLongLong(ptr %scalars.n)
@@ -107,7 +110,7 @@ out.before:
 {each("out", "outs", "go", _output(address))}
 go:
   %thread = call ptr @PyEval_SaveThread()
-  call void %function(ptr %table, ptr %scalars, ptr %arena)
+  call void %function(ptr %table, ptr %scalars, ptr %arena, ptr %chain)
   call void @PyEval_RestoreThread(ptr %thread)
   call void @Py_IncRef(ptr %none)
   ret ptr %none

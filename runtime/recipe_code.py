@@ -14,14 +14,18 @@ chunk of the batch has its own.
 
 from __future__ import annotations
 
+from flambeau.runtime import small_code
 from flambeau.runtime.lapack import MOST
 
 # words of a recipe's head, in order
-HEAD = ("count", "chunks", "bases", "registers", "scratch", "scratch_at", "single")
+HEAD = ("count", "group", "chunks", "bases", "registers", "scratch", "scratch_at", "single")
 WORDS = 32  # of a step: its code, then its arguments
 STEPS = ("end", "copy", "clear", "turn32", "turn64", "turn128", "triangle32", "triangle64",
          "triangle128", "unit32", "unit64", "unit128", "call", "check", "det32", "det64",
-         "slogdet32", "slogdet64", "number32", "number64")
+         "slogdet32", "slogdet64", "number32", "number64", *(
+             f"small_{name}{bits}" for name in ("det", "slogdet", "solve", "inv", "cholesky")
+             for bits in (32, 64)))
+LANES = 63  # the register that says how many matrices a step is for, where it is for several
 
 
 def source(integer: int) -> str:
@@ -29,7 +33,8 @@ def source(integer: int) -> str:
     moves = "".join(f(bits) for f in (_turn, _triangle, _unit) for bits in (32, 64, 128))
     reals = "".join(f(bits, real, integer) for f in (_det, _slogdet, _number)
                     for bits, real in ((32, "float"), (64, "double")))
-    return _DECLARED + moves + reals + _call() + _follow(integer) + _RUN + _CHAIN
+    return "".join([_DECLARED, small_code.source(), moves, reals, _call(), _follow(integer), _RUN,
+                    _CHAIN])
 
 
 def _loop(name: str, before: str, count: str, body: str, after: str) -> str:
@@ -282,7 +287,9 @@ define internal void @routine(ptr %step, ptr %registers) {{
 # A step's function and its arguments: p address, w number.
 _SIGNATURES = {
     "clear": "pw", "copy": "ppw", "turn": "ppwww", "triangle": "ppwwww", "unit": "pww",
-    "det": "ppppw", "slogdet": "pppppw", "number": "pp"}
+    "det": "ppppw", "slogdet": "pppppw", "number": "pp",
+    "small_det": "pppww", "small_slogdet": "ppppww", "small_solve": "ppppwww",
+    "small_inv": "pppww", "small_cholesky": "pppwww"}
 
 
 def _case(name: str) -> str:
@@ -293,6 +300,11 @@ def _case(name: str) -> str:
                       for i, k in enumerate(kinds))
     what = {"copy": f"@llvm.memcpy.p0.p0.i64({given}, i1 false)",
             "clear": f"@llvm.memset.p0.i64(ptr %{name}.0.p, i8 0, i64 %{name}.1, i1 false)"}
+    if name.startswith("small"):
+        return f"""{name}:
+{words}  %{name}.well = call i1 @{name}({given})
+  br i1 %{name}.well, label %next, label %bad
+"""
     return f"""{name}:
 {words}  call void {what.get(name, f"@{name}({given})")}
   br label %next
@@ -319,6 +331,10 @@ matrix:
   %some = icmp slt i64 %i, %last
   br i1 %some, label %fill, label %well
 fill:
+  %left = sub i64 %last, %i
+  %lanes = call i64 @llvm.smin.i64(i64 %left, i64 %group.n)
+  %lanes.at = getelementptr i64, ptr %registers, i64 {LANES}
+  store i64 %lanes, ptr %lanes.at
 {_registers()}go:
   br label %step.head
 step.head:
@@ -338,7 +354,7 @@ next:
   %step.up = getelementptr i64, ptr %step, i64 {WORDS}
   br label %step.head
 end:
-  %i.up = add i64 %i, 1
+  %i.up = add i64 %i, %group.n
   br label %matrix
 well:
   ret i1 true
@@ -385,6 +401,7 @@ declare double @frexp(double, ptr)
 declare double @ldexp(double, i32)
 declare double @log(double)
 declare double @llvm.fabs.f64(double)
+declare double @llvm.copysign.f64(double, double)
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
@@ -405,10 +422,16 @@ entry:
   %scratch.1 = add i64 %scratch.0, %further
   store i64 %scratch.1, ptr %mine
   %after = add i64 %number, 1
-  %first.m = mul i64 %count.n, %number
-  %last.m = mul i64 %count.n, %after
-  %first = sdiv i64 %first.m, %chunks.n
-  %last = sdiv i64 %last.m, %chunks.n
+  %whole = add i64 %count.n, %group.n
+  %whole.1 = sub i64 %whole, 1
+  %groups = sdiv i64 %whole.1, %group.n
+  %first.m = mul i64 %groups, %number
+  %last.m = mul i64 %groups, %after
+  %first.g = sdiv i64 %first.m, %chunks.n
+  %last.g = sdiv i64 %last.m, %chunks.n
+  %first = mul i64 %first.g, %group.n
+  %last.all = mul i64 %last.g, %group.n
+  %last = call i64 @llvm.smin.i64(i64 %last.all, i64 %count.n)
   %well = call i1 @follow(ptr %recipe, ptr %mine, i64 %first, i64 %last)
   br i1 %well, label %out, label %bad
 bad:

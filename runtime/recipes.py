@@ -20,10 +20,12 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler.kernel import Extern
 from flambeau.runtime import blas, cache, jit, lapack, native
 from flambeau.runtime.linear import gelsd_room
-from flambeau.runtime.recipe_code import HEAD, STEPS, WORDS, source
+from flambeau.runtime.recipe_code import HEAD, LANES, STEPS, WORDS, source
+from flambeau.runtime.small_code import LANES as LANES_OF
 from flambeau.runtime.spectral import gesdd_room, heevd_room
 
-SMALL = 200  # below this extent OpenBLAS's threads cost more than they give
+SMALL = 16  # up to this extent matrices are factored in the lanes of vectors (small_code.py)
+ALONE = 200  # below this extent OpenBLAS's threads cost more than they give
 MOST_CHUNKS = 16
 SHARED = 200_000  # operations of a batch from which on threads are worth it
 
@@ -38,6 +40,7 @@ class _Recipe:
         self.letter, self.item = lapack.letter(dtype), self.dtype.itemsize
         self.count, self.extent = count, extent
         self.whole = np.dtype(lapack.integer()).itemsize
+        self.group = 1  # matrices that a step is for
         self.scratch = 0
         self.registers: list[tuple[int, int, int]] = []
         self.steps: list[Words] = []
@@ -66,6 +69,18 @@ class _Recipe:
 
     def bits(self, step: str) -> str:
         return f"{step}{8 * self.item}"
+
+    def small(self, step: str, *args: int, matrices: int = 1) -> bool:
+        """A step for as many matrices as a vector has lanes, if they are small; it gets their
+        number last, and room for `matrices` of them before the numbers in args."""
+        n = self.extent
+        if n > SMALL:
+            return False
+        self.group = LANES_OF[8 * self.item]
+        places = [a for a in args if a < 0]
+        room = self.room(matrices * n * n * self.group)
+        self.add(self.bits(f"small_{step}"), *places, room, *args[len(places):], -(LANES + 1))
+        return True
 
     def turn(self, into: int, source: int, rows: int, columns: int, line: int = 0) -> None:
         """rows x columns, row-major, as columns: `line` elements from one to the next."""
@@ -96,11 +111,12 @@ class _Recipe:
         return lapack.constant(value, self.letter)
 
     def words(self, bases: Sequence[tuple[int, int]], scratch_at: int) -> Words:
+        groups = -(-self.count // self.group)
         chunks = 1
-        if self.count > 1 and self.count * max(self.extent, 2) ** 3 * 4 >= SHARED:
-            chunks = min(MOST_CHUNKS, self.count)
-        single = int(self.count > 1 or self.extent < SMALL)
-        head = {"count": self.count, "chunks": chunks, "bases": len(bases),
+        if groups > 1 and self.count * max(self.extent, 2) ** 3 * 4 >= SHARED:
+            chunks = min(MOST_CHUNKS, groups)
+        single = int(self.count > 1 or self.extent < ALONE)
+        head = {"count": self.count, "group": self.group, "chunks": chunks, "bases": len(bases),
                 "registers": len(self.registers), "scratch": self.scratch,
                 "scratch_at": scratch_at, "single": single}
         steps = [w for s in [*self.steps, [0]] for w in (*s, *[0] * (WORDS - len(s)))]
@@ -121,7 +137,10 @@ Writer = Callable[[_Recipe, Any, list[Shape]], None]
 def _solve(r: _Recipe, options: Any, shapes: list[Shape]) -> None:
     n, k = shapes[1][-2:]
     a, b = r.operands
-    out, factors, pivots = r.plane(n * k), r.room(n * n), r.room(n, r.whole)
+    out = r.plane(n * k)
+    if k <= n and r.small("solve", out, a, b, n, k, matrices=2):
+        return
+    factors, pivots = r.room(n * n), r.room(n, r.whole)
     r.turn(factors, a, n, n)
     x = out if k == 1 else r.room(n * k)
     r.turn(x, b, n, k)
@@ -135,7 +154,10 @@ def _solve(r: _Recipe, options: Any, shapes: list[Shape]) -> None:
 def _inv(r: _Recipe, options: Any, shapes: list[Shape]) -> None:
     """The inverse of the transposed matrix is the transposed inverse: nothing is turned."""
     n = shapes[0][-1]
-    out, pivots, work = r.plane(n * n), r.room(n, r.whole), r.room(64 * n)
+    out = r.plane(n * n)
+    if r.small("inv", out, r.operands[0], n, matrices=2):
+        return
+    pivots, work = r.room(n, r.whole), r.room(64 * n)
     size = r.constant(n)
     r.copy(out, r.operands[0], n * n)
     r.call("getrf", size, size, out, size, pivots)
@@ -154,17 +176,23 @@ def _factored(r: _Recipe, n: int) -> tuple[int, int]:
 
 def _det(r: _Recipe, options: Any, shapes: list[Shape]) -> None:
     n = shapes[0][-1]
-    r.add(r.bits("det"), r.plane(1), *_factored(r, n), r.info, n)
+    out = r.plane(1)
+    if not r.small("det", out, r.operands[0], n):
+        r.add(r.bits("det"), out, *_factored(r, n), r.info, n)
 
 
 def _slogdet(r: _Recipe, options: Any, shapes: list[Shape]) -> None:
     n = shapes[0][-1]
-    r.add(r.bits("slogdet"), r.plane(1), r.plane(1), *_factored(r, n), r.info, n)
+    signs, logs = r.plane(1), r.plane(1)
+    if not r.small("slogdet", signs, logs, r.operands[0], n):
+        r.add(r.bits("slogdet"), signs, logs, *_factored(r, n), r.info, n)
 
 
 def _cholesky(r: _Recipe, options: Any, shapes: list[Shape]) -> None:
     upper, n = options[1], shapes[0][-1]
     out, size = r.plane(n * n), r.constant(n)
+    if r.small("cholesky", out, r.operands[0], n, int(upper)):
+        return
     r.triangle(out, r.operands[0], n, n, n, upper)
     r.call("potrf", r.constant("L" if upper else "U"), size, out, size)
     r.checked()

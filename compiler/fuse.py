@@ -322,14 +322,15 @@ def inline_cost(n: Node, stored: set[Node]) -> int:
 
 def loads(k: Kernel, stored: set[Node]) -> set[Node]:
     """Nodes in memory that kernel k reads."""
-    found: set[Node] = set()
-    if k.initial is not None:
-        found.add(k.initial)
-    own = k.computed
-    stack = [s.value for s in k.stores]
+    return reached(k, stored)[0]
+
+
+def reached(k: Kernel, stored: set[Node]) -> tuple[set[Node], set[Node]]:
+    """Nodes in memory that kernel k reads, and all that it meets on the way to them."""
+    found = set() if k.initial is None else {k.initial}
+    stack, own = [s.value for s in k.stores], k.computed
     if k.kind in ("extern", "scatter"):
-        stack = [s for v in stack for s in v.src]
-        own = set()
+        stack, own = [s for v in stack for s in v.src], set()
     elif k.kind == "loop":
         stack, own = list(stack[0].src[0].src), set()
     seen: set[Node] = set()
@@ -342,7 +343,7 @@ def loads(k: Kernel, stored: set[Node]) -> set[Node]:
             found.add(n)
             continue
         stack.extend(n.src)
-    return found
+    return found, seen
 
 
 def merge(kernels: list[Kernel], stored: set[Node]) -> list[Kernel]:

@@ -5,7 +5,6 @@ When C has few tiles and k is long, k is cut into parts that a second kernel add
 
 from __future__ import annotations
 
-from flambeau.compiler import fuse
 from flambeau.compiler.codegen.contraction import size
 from flambeau.compiler.codegen.dense import Dense
 from flambeau.compiler.codegen.emit import I32, Type, const
@@ -16,6 +15,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     GpuLowering,
     Grid,
     Scene,
+    extents,
     unravel,
     words,
 )
@@ -34,7 +34,7 @@ def generate(scene: Scene, k: Kernel, symbol: str, dense: Dense, scratch: int | 
              ) -> list[Grid]:
     """The kernel, or two when k is cut; `scratch` is the slot of the parts' sums."""
     p = plan(dense.axes, scene.target)
-    word = words(_extents(scene, k, p))
+    word = words([*extents(scene, k), p.scratch_bytes, size(p.contraction.k) + p.tile.k])
     writer = Tensor if p.unit else Tiled
     if p.library:
         assert scratch is not None
@@ -59,12 +59,6 @@ def product(k: Kernel, dense: Dense, target: Target, scratch: int | None) -> Gem
     slots = dense.layout.slots
     return Gemm(slots[dense.a.node], slots[dense.b.node], scratch, dense.axes.sizes,
                 dense.a.offset, dense.b.offset, *found, kind, wide)
-
-
-def _extents(scene: Scene, k: Kernel, p: GpuPlan) -> list[int]:
-    sizes = [s.home.size for s in k.stores] + [n.size for n in fuse.loads(k, set(
-        scene.layout.slots))]
-    return [*sizes, p.scratch_bytes, size(p.contraction.k) + p.tile.k]
 
 
 def _join(scene: Scene, k: Kernel, symbol: str, dense: Dense, p: GpuPlan, word: Type, scratch: int

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from flambeau.compiler import fuse
 from flambeau.compiler.codegen.emit import (
     I1,
     I8,
@@ -26,6 +27,7 @@ from flambeau.compiler.codegen.emit import (
 )
 from flambeau.compiler.codegen.lower import Layout, Lowering
 from flambeau.compiler.dtype import DType
+from flambeau.compiler.kernel import Kernel
 from flambeau.compiler.target import Target
 
 GLOBAL, SHARED = make_type("ptr addrspace(1)"), make_type("ptr addrspace(3)")
@@ -223,6 +225,12 @@ class GpuLowering(Lowering):
 def words(extents: list[int]) -> Type:
     """The type for indices into arrays with so many elements."""
     return I32 if max(extents, default=0) < 1 << 30 else I64
+
+
+def extents(scene: Scene, k: Kernel) -> list[int]:
+    """Sizes of all that the kernel writes, reads and walks through on the way."""
+    met = fuse.reached(k, set(scene.layout.slots))[1]
+    return [*(s.home.size for s in k.stores), *(n.size for n in met)]
 
 
 def unravel(b: Block, flat: Value, extents: list[int]) -> list[Value]:

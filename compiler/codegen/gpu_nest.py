@@ -25,6 +25,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     GpuLowering,
     Grid,
     Scene,
+    extents,
     power_of_two,
     put,
     stored_type,
@@ -80,18 +81,12 @@ def _write(scene: Scene, k: Kernel, nest: Nest, symbol: str, team: Team) -> Grid
         threads, needed = BLOCK, -(-rows // team.rows)
     blocks = min(needed, scene.target.processors * WAVES)
     made = GpuFunction(scene, symbol, threads)
-    low = GpuLowering(made, words(_extents(scene, k)))
+    low = GpuLowering(made, words([math.prod(k.space), *extents(scene, k)]))
     low.inline = k.computed
     low.vec, low.lanes = nest.vec, nest.lanes
     kind = _Single if team.size == 1 else _Scans if k.kind == "scan" else _Rows
     kind(low, nest, k, made, team, rows).write_all(blocks, needed)
     return made.finish(blocks)
-
-
-def _extents(scene: Scene, k: Kernel) -> list[int]:
-    """Sizes of all that the kernel indexes."""
-    sizes = [math.prod(k.space), *(s.home.size for s in k.stores)]
-    return sizes + [n.size for n in fuse.loads(k, set(scene.layout.slots))]
 
 
 # -- planning --------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from flambeau.compiler.codegen.gpu_kernel import (
     GpuLowering,
     Grid,
     Scene,
+    extents,
     power_of_two,
     put,
     stored_type,
@@ -102,29 +103,30 @@ def generate(scene: Scene, k: Kernel, symbol: str, scratch: int | None) -> list[
     n = k.stores[0].home
     how = strategy(n, scene.target)
     if how == "walk":
-        return [_Scatter(scene, n, symbol, sizes(n)[0]).walk()]
+        return [_Scatter(scene, k, symbol, sizes(n)[0]).walk()]
     if how == "owners":
         assert scratch is not None
         _, indices, _ = sizes(n)
-        return [_Scatter(scene, n, f"{symbol}_owners", indices).own(scratch),
-                _Scatter(scene, n, symbol, n.src[1].size).write(scratch)]
+        return [_Scatter(scene, k, f"{symbol}_owners", indices).own(scratch),
+                _Scatter(scene, k, symbol, n.src[1].size).write(scratch)]
     if how == "search":
-        return [_Scatter(scene, n, symbol, 0).search()]
+        return [_Scatter(scene, k, symbol, 0).search()]
     assert scratch is not None
-    return [_Scatter(scene, n, f"{symbol}_keys", key_count(n)).keys(scratch),
+    return [_Scatter(scene, k, f"{symbol}_keys", key_count(n)).keys(scratch),
             *gpu_sort.sort(scene, f"{symbol}_sorted", scratch, key_count(n), place_bits(n)),
-            _Scatter(scene, n, symbol, sizes(n)[1] * sizes(n)[0]).equals(scratch)]
+            _Scatter(scene, k, symbol, sizes(n)[1] * sizes(n)[0]).equals(scratch)]
 
 
 class _Scatter:
     """One kernel of a scatter. positions: what its threads share out."""
 
-    def __init__(self, scene: Scene, n: Node, symbol: str, positions: int) -> None:
+    def __init__(self, scene: Scene, k: Kernel, symbol: str, positions: int) -> None:
+        n = k.stores[0].home
         self.n, self.scene, self.positions = n, scene, positions
         self.value = n.src[1]
         self.rank = len(n.src[2].shape)
         self.made = GpuFunction(scene, symbol, BLOCK)
-        self.word = words([n.size, self.value.size, 4 * sizes(n)[2], key_count(n)])
+        self.word = words([*extents(scene, k), 4 * sizes(n)[2], key_count(n)])
         self.low = GpuLowering(self.made, self.word)
         self.variables = [ix.Var(i, e) for i, e in enumerate(self.value.shape)]
         self.indices = tuple(map(ix.of, self.variables))

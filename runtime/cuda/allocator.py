@@ -182,7 +182,7 @@ class Pool:
             idle = [b for lists in self.free.values() for blocks in lists.values() for b in blocks]
             self.free.clear()
             if idle:
-                drivers.current().Context.synchronize()
+                drivers.wait()
             for block in idle:
                 block.given.free()
             self.blocks.difference_update(idle)

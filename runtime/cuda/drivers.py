@@ -27,6 +27,9 @@ _contexts: dict[int, Any] = {}
 _lock = threading.RLock()
 _forked = False
 _listeners: list[Callable[[], None]] = []  # told when the driver changes
+# held while a stream records and while somebody waits for a whole context: CUDA forbids both at
+# once, whichever threads they are
+still = threading.RLock()
 
 
 class _Thread(threading.local):
@@ -156,6 +159,12 @@ def context(index: int) -> Any:
                 found = current().Device(index).retain_primary_context()
                 _contexts[index] = found
     return found
+
+
+def wait() -> None:
+    """Waits for all work of the current context."""
+    with still:
+        current().Context.synchronize()
 
 
 class active:

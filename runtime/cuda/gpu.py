@@ -125,7 +125,7 @@ class Gpu:
     def synchronize(self) -> None:
         """Waits for all work on the device. Raises what went wrong since the last look."""
         with drivers.active(self.index):
-            self._finish(drivers.current().Context.synchronize)
+            self._finish(drivers.wait)
             self._look(streams.current(self.index))
 
     def empty_cache(self) -> int:

@@ -10,7 +10,6 @@ that PyCUDA makes on a stream that records are recorded like any other.
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ REMEMBERED = 32  # memories of a program that are counted
 LAUNCHES = range(2, 4000)  # how many launches make a graph worth while
 
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads go on as they like
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: nor may the default stream wait for what records
 
 Key = tuple[int, ...]
 Operation = tuple[Any, ...]  # ("launch", symbol, addresses ...), or a copy or fill and its numbers
@@ -150,16 +150,15 @@ def _chain(graph: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:
 
 
 _recorders: dict[int, Stream] = {}
-_lock = threading.Lock()
 drivers.on_change(_recorders.clear)
 
 
 def record(index: int, walk: Callable[[Stream], None], operations: list[Operation]) -> Graph:
     """The graph of what `walk` enqueues: these operations. The device's context is current."""
-    with _lock:
+    with drivers.still:
         stream = _recorders.get(index)
         if stream is None:
-            stream = _recorders[index] = Stream(index, drivers.current().Stream())
+            stream = _recorders[index] = Stream(index, drivers.current().Stream(_NON_BLOCKING))
         handle, graph = ctypes.c_void_p(stream.handle), ctypes.c_void_p()
         call("cuStreamBeginCapture_v2", handle, ctypes.c_int(_THREAD_LOCAL))
         try:

@@ -148,7 +148,7 @@ def wait_for(device: int, stream: int | None) -> None:
     here = streams.current(device)
     if stream not in (None, 0, LEGACY) and stream != here.handle:
         with drivers.active(device):
-            drivers.current().Context.synchronize()
+            drivers.wait()
 
 
 def stream_of(memory: Any) -> int:

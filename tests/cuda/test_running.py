@@ -6,6 +6,8 @@ import gc
 import os
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -93,6 +95,31 @@ def test_a_graph_is_told_other_addresses(scaled, monkeypatch):
     assert seen[0] == seen[1] == seen[3]
     want = fb.compile(f.fn)
     np.testing.assert_allclose(seen[2], want(other.cpu(), 0.5).numpy(), rtol=1e-6)
+
+
+def test_other_threads_may_use_the_default_stream_while_one_records(scaled, monkeypatch):
+    """And whoever waits for the whole context waits for the recording first."""
+    f, x, driver = scaled
+    monkeypatch.setattr(graphs, "AFTER", 0)
+    seen = []
+
+    def record(index, walk, operations):
+        def busy(stream):
+            walk(stream)
+            block = driver.mem_alloc(8)
+            driver.memset_d8_async(block, 0, 8, None)
+            other = threading.Thread(target=lambda: (fb.cuda.synchronize(), seen.append("waited")))
+            other.start()
+            other.join(0.05)
+            seen.append("recorded")
+        return recorded(index, busy, operations)
+
+    recorded = graphs.record
+    monkeypatch.setattr(graphs, "record", record)
+    f(x, 0.5)
+    while len(seen) < 2:
+        time.sleep(0.001)
+    assert seen == ["recorded", "waited"]
 
 
 def test_other_memory_is_recorded_anew_and_old_graphs_go(scaled, monkeypatch):
@@ -315,3 +342,14 @@ def test_a_driver_that_was_replaced_is_let_go(machine):
     machine()
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: x.reshape(1, 7).expand(2 ** 31, 7).reshape(7 * 2 ** 31)[5::2 ** 31 + 1] + 1,
+    lambda x: x.reshape(7, 1).expand(7, 2 ** 31).reshape(7 * 2 ** 31)[5::2 ** 31 + 1] + 1,
+    lambda x: fb.arange(2 ** 34, device=x.device)[2 ** 34 - 7:] - 2 ** 34 + x,
+    lambda x: x[:2] @ x.reshape(1, 7).expand(2 ** 31, 7).reshape(7 * 2 ** 31)[5::2 ** 32 + 1][:2]])
+def test_positions_beyond_32_bits_in_values_that_are_never_stored(f, driver):
+    x = np.arange(7, dtype=np.float32)
+    got = fb.compile(f)(fb.tensor(x, device="cuda"))
+    np.testing.assert_array_equal(got.numpy(), fb.compile(f)(fb.tensor(x)).numpy())

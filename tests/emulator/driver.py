@@ -21,6 +21,7 @@ from emulator.machine import Geometry, Loaded, Machine
 from emulator.queues import Queue, Work
 
 VERSION = (13, 0, 0)
+NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 WARP = 32
 LIMITS = {"MAX_THREADS_PER_BLOCK": 1024, "MAX_BLOCK_DIM_X": 1024, "MAX_BLOCK_DIM_Y": 1024,
           "MAX_BLOCK_DIM_Z": 64, "MAX_GRID_DIM_X": 2 ** 31 - 1, "MAX_GRID_DIM_Y": 65535,
@@ -108,6 +109,7 @@ class Driver:
         self.broken: list[Fault | None] = [None] * devices
         self.handles = 0
         self.capturing: dict[int, list[Callable[[], None]]] = {}
+        self.apart: set[int] = set()  # streams that the default one does not wait for
         self.ticks = 0
         self.library = libcuda.Library(self)
         self.cublas: Any = None  # emulator.cublas.Cublas(driver) where a test wants it
@@ -168,7 +170,7 @@ class Driver:
                 raise LogicError("operation not permitted when stream is capturing")
             self.capturing[handle].append(run)
             return
-        if handle == 0 and self.capturing:
+        if handle == 0 and self.capturing.keys() - self.apart:
             raise LogicError("operation would make the legacy stream depend on a capturing stream")
         work = self.queues[number].add(handle, lambda: self._guarded(number, run))
         if wait or not self.lazy:
@@ -493,6 +495,8 @@ class Stream:
     def __init__(self, flags: int = 0) -> None:
         self.handle = self.driver.handle()
         self.number = self.driver.number
+        if flags & NON_BLOCKING:
+            self.driver.apart.add(self.handle)
         self.driver.note("Stream", flags, stream=self.handle)
 
     @property

@@ -30,7 +30,7 @@ from flambeau.compiler.simplify import simplify
 from flambeau.compiler.sorted_once import by_order, sort_once
 from flambeau.compiler.split_scans import split_scans
 from flambeau.compiler.target import Target
-from flambeau.compiler.thin import inner_products, join_written, thin_products
+from flambeau.compiler.thin import inner_products, join_written, line_up, thin_products
 
 # -- the passes ------------------------------------------------------------------------------------
 
@@ -84,6 +84,7 @@ PASSES: list[Pass] = [
     ("find_extremes", find_extremes),  # the place of an extreme: the block first
     ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
     ("simplify_again", simplify),  # what the passes above left behind
+    ("line_up", line_up),  # a few columns of a product: vectors along k
     ("inside_loops", lambda roots: inside_loops(roots, _body_passes)),  # the same for loop bodies
 ]
 
@@ -94,7 +95,7 @@ def _for_gpu() -> list[Pass]:
     made["sparse_gradients"] = pool_gradients
     made["sort_once"] = by_order
     made["split_reductions"] = lambda roots: split_scans(fuse.split_reductions(roots))
-    del made["inner_products"]
+    del made["inner_products"], made["line_up"]
     made["inside_loops"] = lambda roots: inside_loops(roots, _gpu_body_passes)
     return list(made.items())
 

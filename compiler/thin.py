@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
+from flambeau.compiler.fuse import view_base
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import ELEMENTWISE
-from flambeau.compiler.size import unknown
+from flambeau.compiler.size import hint, unknown
+from flambeau.compiler.terms import NotGeneral
 
+FEW = 12  # columns that a large matrix may meet at once, with vectors along k
+LARGE = 256  # extents of a thin product worth a program of its own
 SHORT = 64  # a product of two vectors below this stays one: its sums are in one order everywhere
 
 
@@ -39,6 +43,49 @@ def _is_inner(n: Node) -> bool:
     if n.op != "dot" or any(unknown(e) for s in n.src for e in s.shape):
         return False
     return n.shape[1:] == (1, 1) and n.src[0].shape[2] >= SHORT
+
+
+def line_up(roots: list[Node]) -> list[Node]:
+    """Gives a product of a large matrix with a few columns a copy of those, turned.
+
+    Vectors then lie along k in both operands, and the large one is read once, as it lies; without
+    it the large one would have to be packed.
+    """
+    done: dict[Node, Node] = {}
+    for n in nd.toposort(roots):
+        m = nd.rebuild(n, tuple(done[s] for s in n.src))
+        done[n] = _lined_up(m) if m.op == "dot" else m
+    return [done[r] for r in roots]
+
+
+def _lined_up(n: Node) -> Node:
+    a, b = n.src
+    _, m, k = map(hint, a.shape)
+    width = hint(b.shape[2])
+    few, many = (m, width) if m < width else (width, m)
+    if n.dtype not in (dt.float32, dt.float64) or k < SHORT or not 1 < few <= FEW <= many // 2:
+        return n
+    if any(unknown(e) for e in (*a.shape, *b.shape)):
+        if unknown(a.shape[2]) and min(many, k) >= LARGE:
+            raise NotGeneral("vectors along a thin product's sums")
+        return n
+    if width == few and _along(a, 2) and not _along(b, 1):
+        return nd.node("dot", n.dtype, n.shape, (a, nd.permute(_turned(b), (0, 2, 1))))
+    if m == few and _along(b, 1) and not _along(a, 2):
+        return nd.node("dot", n.dtype, n.shape, (nd.permute(_turned(a), (0, 2, 1)), b))
+    return n
+
+
+def _along(n: Node, axis: int) -> bool:
+    """Do neighbours along the axis lie side by side in memory?"""
+    _, flat, variables = view_base(n)
+    return flat is not None and flat.coefficient(variables[axis]) == 1
+
+
+def _turned(n: Node) -> Node:
+    """Memory of its own with the last two axes swapped."""
+    turned = nd.permute(n, (0, 2, 1))
+    return nd.node("mark", n.dtype, turned.shape, (turned,), ("turned",))
 
 
 def join_written(roots: list[Node]) -> list[Node]:

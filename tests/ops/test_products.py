@@ -112,3 +112,26 @@ def test_renorm_match_cdist():
     gap = a[:, None] - a[None]
     check(fb.match(t, t, 2), 2 * (gap ** 2).sum(2))
     check(fb.cdist(t, t, 1), abs(gap).sum(2))
+
+
+@pytest.mark.parametrize("dtype, limit", [("float32", 1e-5), ("float64", 1e-14)])
+@pytest.mark.parametrize("m, k, n", [(61, 130, 3), (30, 64, 12), (5, 200, 70), (40, 65, 2)])
+def test_a_large_matrix_and_few_columns(m, k, n, dtype, limit):
+    """The few are copied so that vectors lie along k; views, batches and epilogues too."""
+    rng = np.random.default_rng(m)
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    wide = rng.standard_normal((2 * k, 2 * n)).astype(dtype)
+    pile = rng.standard_normal((2, m, k)).astype(dtype)
+    p, q, s = fb.tensor(a), fb.tensor(b), fb.tensor(pile)
+    cases = [(a, b, p, q), (a, b, p, fb.tensor(b.T.copy()).T), (a, b, fb.tensor(a.T.copy()).T, q),
+             (a[::-1], b[:, ::-1], p.flip(0), q.flip(1)),
+             (a, wide[::2, ::2], p, fb.tensor(wide)[::2, ::2]), (pile, b, s, q),
+             (pile, np.stack([b, -b]), s, fb.stack([q, -q]))]
+    for x, y, t, u in cases:
+        expected = x.astype(np.longdouble) @ y.astype(np.longdouble)
+        for found in (t @ u, (u.mT @ t.mT).mT, fb.compile(lambda x, y: x @ y)(t, u)):
+            np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=limit * k)
+        np.testing.assert_allclose(((t @ u) * 2 + 1).numpy(), expected * 2 + 1, rtol=0,
+                                   atol=3 * limit * k)
+    a[3, 5] = np.nan
+    assert np.isnan((fb.tensor(a) @ fb.tensor(b)).numpy()).sum() == n

@@ -172,33 +172,51 @@ def _integer_division(b: Block, n: Node, x: Value, y: Value) -> tuple[Value, Val
     """(zero divisor mask, quotient, remainder), truncating; the overflow MIN / -1 wraps."""
     zero, safe = _nonzero(b, y)
     signed = n.src[0].dtype.kind == "i"
+    minus = b.cmp("eq", safe, const(y.type, -1)) if signed else None
+    divisor = b.select(minus, const(y.type, 1), safe) if minus else safe
     if x.type.lanes > 1 and x.type.bits <= 32:
-        q = _float_quotient(b, x, safe, signed)
-        return zero, q, b.sub(x, b.mul(q, safe))
-    if not signed:
-        q = b.op("udiv", x, safe)
-        return zero, q, b.sub(x, b.mul(q, safe))
-    minus = b.cmp("eq", safe, const(y.type, -1))
-    q = b.op("sdiv", x, b.select(minus, const(y.type, 1), safe))
-    q = b.select(minus, b.neg(x), q)
+        q = _float_quotient(b, x, divisor, signed)
+    elif x.type.lanes > 1 and b.module.vector_bytes == 64:  # floats from and to i64 in vectors
+        q = _long_quotient(b, x, divisor, signed)
+    else:
+        q = b.op("sdiv" if signed else "udiv", x, divisor)
+    if minus:
+        q = b.select(minus, b.neg(x), q)
     return zero, q, b.sub(x, b.mul(q, safe))
 
 
 def _float_quotient(b: Block, x: Value, y: Value, signed: bool) -> Value:
     """Truncating x / y of vectors of up to 32 bits, by floats, since processors divide no vectors
     of integers. Exact: a quotient that is no integer is at least 1 / x, relatively, away from the
-    next one, and these floats are not wrong by so much. The overflow MIN / -1 wraps."""
-    if x.type.bits <= 16:
-        x32, y32 = (b.convert("sext" if signed else "zext", v, "i32") for v in (x, y))
-        q = b.fdiv(b.convert("sitofp", x32, "float"), b.convert("sitofp", y32, "float"))
-        return b.convert("trunc", b.convert("fptosi", q, "i32"), x.type.scalar)
+    next one; the reciprocal, made larger by less, gives no quotient that is too small. Where y is
+    one number, the division stands outside the loop."""
+    bits = x.type.bits
+    short = bits <= 16
+    if short:
+        x, y = (b.convert("sext" if signed else "zext", v, "i32") for v in (x, y))
+    convert = "sitofp" if signed or short else "uitofp"
+    x, y = (b.convert(convert, v, "float" if short else "double") for v in (x, y))
+    inverse = b.fdiv(const(y.type, 1 + 2.0 ** (-20 if short else -48)), y)
+    q = b.convert("fptosi" if signed or short else "fptoui", b.mul(x, inverse), "i32")
+    return b.convert("trunc", q, f"i{bits}") if short else q
+
+
+def _long_quotient(b: Block, x: Value, y: Value, signed: bool) -> Value:
+    """Truncating x / y of vectors of 64 bits. The reciprocal is a little too small, so that the
+    quotient of floats never overflows, and what is left has the sign of x; a second step divides
+    that, and then one divisor more may still fit."""
+    to, back = ("sitofp", "fptosi") if signed else ("uitofp", "fptoui")
+    inverse = b.convert(to, y, "double")
+    inverse = b.fdiv(const(inverse.type, 1 - 2.0 ** -50), inverse)
+    q, rest = const(x.type, 0), x
+    for _ in range(2):
+        step = b.convert(back, b.mul(b.convert(to, rest, "double"), inverse), "i64")
+        q, rest = b.add(q, step), b.sub(rest, b.mul(step, y))
     if not signed:
-        q = b.fdiv(b.convert("uitofp", x, "double"), b.convert("uitofp", y, "double"))
-        return b.convert("fptoui", q, "i32")
-    minus = b.cmp("eq", y, const(y.type, -1))
-    y = b.select(minus, const(y.type, 1), y)
-    q = b.fdiv(b.convert("sitofp", x, "double"), b.convert("sitofp", y, "double"))
-    return b.select(minus, b.neg(x), b.convert("fptosi", q, "i32"))
+        return b.select(b.cmp("uge", rest, y), b.add(q, const(q.type, 1)), q)
+    one = b.or_(b.ashr(b.xor(x, y), 63), const(q.type, 1))  # 1 or -1, the quotient's sign
+    sizes = [b.intrinsic("llvm.abs", v.type, v, const(make_type("i1"), False)) for v in (rest, y)]
+    return b.select(b.cmp("uge", *sizes), b.add(q, one), q)
 
 
 def _floordiv(b: Block, n: Node, x: Value, y: Value) -> Value:

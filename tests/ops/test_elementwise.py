@@ -300,22 +300,30 @@ def test_in_place_binary():
     check(t, np.zeros((4, 3)))
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32"])
-def test_vectors_of_short_integers_divide_exactly(dtype: str) -> None:
-    """Quotients come from floats; those next to an integer are where these could be wrong."""
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64",
+                                   "uint64"])
+def test_vectors_of_integers_divide_exactly(dtype: str) -> None:
+    """Quotients come from floats; those next to an integer are where these could be wrong. All
+    sizes of divisors, multiples of them and their neighbours, the ends of the type."""
     info, rng = np.iinfo(dtype), np.random.default_rng(5)
-    ends = np.array([info.min, info.min + 1, -1, 0, 1, 2, 3, info.max - 1, info.max])
-    ends = ends[(ends >= info.min)]
-    y = np.concatenate([ends.repeat(40), rng.integers(info.min, info.max, 4000, endpoint=True)])
-    near = rng.integers(-1, 2, y.size) + y * rng.integers(-9, 10, y.size)
-    x = np.concatenate([np.tile(ends, 40)[:360], near[360:]]).clip(info.min, info.max)[:y.size]
-    x = np.resize(x, y.size).astype(dtype)
-    y = np.where(y == 0, 7, y).astype(dtype)
+    ends = np.array([v for v in (info.min, info.min + 1, -1, 0, 1, 2, 3, info.max - 1, info.max)
+                     if v >= info.min], dtype)
+    y = rng.integers(info.min, info.max, 8000, dtype, endpoint=True)
+    y = y >> rng.integers(0, info.bits, y.size).astype(dtype)
+    y = np.concatenate([ends.repeat(ends.size), y])
+    y[y == 0] = 7
+    with np.errstate(all="ignore"):
+        some = rng.integers(info.min, info.max, y.size, dtype, endpoint=True)
+        near = some // y * y + rng.integers(0, 3, y.size).astype(dtype) - y.dtype.type(1)
+        x = np.where(rng.integers(0, 2, y.size) == 0, near, some)
+    x[:ends.size ** 2] = np.tile(ends, ends.size)
     t, u = fb.tensor(x, dtype=dtype), fb.tensor(y, dtype=dtype)
     with np.errstate(all="ignore"):
         for ours, theirs in ((fb.floor_divide, np.floor_divide), (fb.remainder, np.remainder),
                              (fb.fmod, np.fmod)):
             np.testing.assert_array_equal(ours(t, u).numpy(), theirs(x, y))
+            for one in {int(v) for v in (*ends, 7, info.max // 3)} - {0}:  # outside the loop
+                np.testing.assert_array_equal(ours(t, one).numpy(), theirs(x, x.dtype.type(one)))
     assert not fb.floor_divide(t, fb.zeros_like(u)).numpy().any()
 
 

@@ -15,13 +15,15 @@ from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node
 
-from .creation import constant, linspace, number, tensor
+from .creation import arange, constant, full, linspace, number, ones, tensor, zeros, zeros_like
 from .elementwise import eq, floating, where
 from .indexing import index_add, take
+from .joining import concatenate, stack
 from .movement import moveaxis, reshape
 from .recording import accepts_dim, as_tensor, as_tensors, real_only
 from .reductions import reduce_node
 from .routines import call, register
+from .scanning import diff
 from .sorting import argsort, msort
 from .tensor import Tensor, check_axis, derive, read, result
 
@@ -66,18 +68,22 @@ def unique(x: Any, return_inverse: bool = False, return_counts: bool = False,
         return _unique_of(t, (return_inverse, return_counts, axis, return_index, equal_nan))
     wanted = (return_index, return_inverse, return_counts)
     if axis is None and t.size and t.dtype in _SORTED:
-        found: Any = _distinct(t, *wanted, equal_nan)
+        way = _distinct if t.device == "cpu" else _distinct_there
+        found: Any = way(t, *wanted, equal_nan)
     else:
         axis = axis if axis is None else check_axis("unique", axis, t.ndim)
         found = np.unique(t.numpy(), *wanted, axis=axis, equal_nan=equal_nan)  # type: ignore[call-overload]
+
+    def lies(v: Any, kind: dt.DType) -> Tensor:
+        return v if isinstance(v, Tensor) else tensor(v, kind, t.device)
+
     if not any(wanted):
-        return tensor(found, t.dtype, t.device)
+        return lies(found, t.dtype)
     values, *rest = found
     if return_inverse:
         at = 1 + return_index - 1
         rest[at] = rest[at].reshape(t.shape if axis is None else -1)
-    return (tensor(values, t.dtype, t.device),
-            *(tensor(v, dt.int64, t.device) for v in rest))
+    return (lies(values, t.dtype), *(lies(v, dt.int64) for v in rest))
 
 
 def _unique_of(t: Tensor, options: tuple[Any, ...]) -> Any:
@@ -93,6 +99,25 @@ def _unique_of(t: Tensor, options: tuple[Any, ...]) -> Any:
 # What host routines sort by bytes. NumPy's own way serves the rest.
 _SORTED = (dt.int8, dt.uint8, dt.int16, dt.uint16, dt.int32, dt.uint32, dt.int64, dt.uint64,
            dt.float32, dt.float64)
+
+
+def _distinct_there(t: Tensor, index: bool, inverse: bool, count: bool, equal_nan: bool) -> Any:
+    """`_distinct` on a GPU: the host sees how many there are, and no element."""
+    flat = reshape(t, -1)
+    ordered, order = flat.sort()
+    new = ordered[1:] != ordered[:-1]
+    if equal_nan and t.dtype.is_float:
+        new = new & (ordered[:-1] == ordered[:-1])
+    group = concatenate([zeros(1, dtype="int64", device=t.device), new.to(dtype="int64")]).cumsum(0)
+    starts = searchsorted(group, arange(int(group[-1]) + 1, device=t.device))
+    found = [ordered.take(starts)]
+    if index:
+        found.append(order.take(starts))
+    if inverse:
+        found.append(zeros_like(group).scatter(0, order, group))
+    if count:
+        found.append(diff(starts, append=full(1, t.size, "int64", device=t.device)))
+    return found if len(found) > 1 else found[0]
 
 
 def _distinct(t: Tensor, index: bool, inverse: bool, count: bool, equal_nan: bool) -> Any:
@@ -234,10 +259,12 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     t = reshape(as_tensor("bincount", x), -1 if as_tensor("bincount", x).size else 0)
     if not t.dtype.is_integer and t.size:
         raise TypeError(f"bincount: expected integers, got {t.dtype.name}")
-    held = t.numpy()
-    values = _writable(held).astype(np.int64, copy=False)
     if minlength < 0:
         raise ValueError(f"bincount: expected minlength of 0 or more, got {minlength}")
+    if t.device != "cpu" and t.size:
+        return _counted_there(t, weights, minlength)
+    held = t.numpy()
+    values = _writable(held).astype(np.int64, copy=False)
     low = 0
     try:
         if weights is None:
@@ -251,6 +278,20 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Tensor:
     added, n = floating("bincount", weights)
     wide = reshape(derive(N.cast(n, n.dtype.compute), added), t.shape)
     return call("bincount", size, wide.dtype, (size,), t, wide).to(n.dtype)
+
+
+def _counted_there(t: Tensor, weights: Any, least: int) -> Tensor:
+    """`bincount` on a GPU: the host sees the least and the largest number alone."""
+    low, high = stack([t.amin(), t.amax()]).tolist()
+    if low < 0:
+        raise ValueError(f"bincount: expected integers of 0 or more, got {low}")
+    kind = dt.int64
+    wide = ones(t.shape, dtype=kind, device=t.device)
+    if weights is not None:
+        added, n = floating("bincount", weights)
+        kind, wide = n.dtype, reshape(derive(N.cast(n, n.dtype.compute), added), t.shape)
+    none = zeros(max(least, high + 1), dtype=wide.dtype, device=t.device)
+    return index_add(none, 0, t.to(dtype="int64"), wide).to(dtype=kind)
 
 
 def _writable(a: np.ndarray) -> np.ndarray:

@@ -249,11 +249,13 @@ class Tensor:
         leaf = storage.leaf
         if leaf is None:
             leaf = door.leaf_of_storage(storage, door.force)
+        view = self._view
         if storage.shared is not None:
             base = storage.shared
-        else:
+        elif view is None or not view.steps or leaf.arg.device == "cpu":
             base = leaf.arg.array(leaf.dtype.numpy, leaf.shape)
-        view = self._view
+        else:
+            return view.fetched(storage.shape, self.shape, leaf)
         if view is None or not view.steps:
             return base
         strides, offset = view.layout(storage.shape)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import numpy as np
 from flambeau.compiler import node as N
 from flambeau.compiler.node import Node, Shape
 
@@ -44,6 +45,18 @@ class View:
         if self._layout is None:
             self._layout = layout(shape, self.steps)
         return self._layout
+
+    def fetched(self, whole: Shape, shape: Shape, leaf: Node) -> np.ndarray:
+        """The view's values from memory of another device: what lies between its ends is copied."""
+        kind, size = leaf.dtype.numpy, leaf.dtype.itemsize
+        if 0 in shape:
+            return leaf.arg.array(kind, shape)  # type: ignore[no-any-return]
+        strides, offset = self.layout(whole)
+        ends = [s * (e - 1) for s, e in zip(strides, shape)]
+        first = offset + sum(min(0, end) for end in ends)
+        base = leaf.arg.array(kind, (1 + sum(map(abs, ends)),), start=first * size)
+        return np.ndarray(shape, kind, base, (offset - first) * size,
+                          tuple([s * size for s in strides]))
 
     def node(self, storage: Any) -> Node:
         """The view's value now, with its mark if gradients are asked for."""

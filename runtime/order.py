@@ -299,8 +299,8 @@ def _few_best(rows: np.ndarray, k: int, largest: bool, found: np.ndarray) -> boo
 
 
 def median(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
-    """Where the lower median is along an axis, which stays with length 1; int64. NaN wins, or is
-    left out. options: (axis, leave NaN out)."""
+    """Where the lower median is first along an axis, which stays with length 1; int64. NaN wins,
+    or is left out. options: (axis, leave NaN out)."""
     axis, skip = options
     if x.dtype.kind != "f" or not np.isnan(x.max()):
         return kth((axis, (x.shape[axis] - 1) // 2), x)
@@ -309,7 +309,9 @@ def median(options: tuple[int, bool], x: np.ndarray) -> np.ndarray:
     place = np.where(known > 0, np.maximum(known - 1, 0) // 2, 0)
     if not skip:  # the first NaN
         place = np.where(known < x.shape[axis], known, place)
-    return np.take_along_axis(order, place, axis)
+    value = np.take_along_axis(x, np.take_along_axis(order, place, axis), axis)
+    equal = (x == value) | ((x != x) & (value != value))
+    return np.argmax(equal, axis=axis, keepdims=True)
 
 
 def _places(x: np.ndarray, axis: int, count: int, each: Callable[..., None]) -> np.ndarray:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 # by the routine's name in runtime/externs.py; tests compare the two, and docs/cuda.md has the table
 HOST: dict[str, str] = {
-    "sort": "sort", "argsort": "argsort", "kth": "kthvalue, nanmedian and quantiles' order",
-    "topk": "topk", "isin": "isin over wide spans", "partition": "partition",
-    "argpartition": "argpartition", "median": "median", "mode": "mode",
-    "searchsorted": "searchsorted, bucketize",
-    "bincount": "bincount, histograms", "placed": "order statistics at given places",
+    "argsort": "all that sorts, from 2^30 elements on",
+    "searchsorted": "searchsorted, bucketize, from 2^30 elements on",
     "packed": "a routine below over complex numbers",
     "fft.c2c": "transforms of complex numbers", "fft.r2c": "transforms of real numbers",
     "fft.c2r": "inverse transforms to real numbers",
@@ -23,6 +20,10 @@ HOST: dict[str, str] = {
     "linalg.solve_triangular": "LAPACK trtrs", "linalg.svd": "LAPACK gesdd",
     "linalg.svdvals": "LAPACK gesdd",
 }
+
+
+# routines that frontend/sets.py makes for tensors of the host alone
+NEVER = ("isin", "bincount")
 
 
 def markdown() -> str:

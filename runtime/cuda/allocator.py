@@ -72,18 +72,19 @@ class DeviceBuffer:
         if self.block is not None:
             self.block.use(stream)
 
-    def array(self, dtype: Any, shape: tuple[int, ...], writable: bool = False) -> np.ndarray:
-        """A copy of the values on the host, read-only. Waits for what computes them.
+    def array(self, dtype: Any, shape: tuple[int, ...], writable: bool = False, start: int = 0
+              ) -> np.ndarray:
+        """A copy of the values from byte `start` on, read-only. Waits for what computes them.
 
         Raises ValueError when the array would reach beyond the buffer, or should be writable.
         """
         dtype = np.dtype(dtype)
         needed = dtype.itemsize * math.prod(shape)
-        if needed > self.nbytes or writable:
-            raise ValueError(f"array: expected to read at most {self.nbytes} bytes, got "
+        if start + needed > self.nbytes or writable:
+            raise ValueError(f"array: expected to read at most {self.nbytes - start} bytes, got "
                              f"{dtype.name} {tuple(shape)}, writable {writable}")
         made = np.empty(shape, dtype)
-        self.source.copy_out(self, made)
+        self.source.copy_out(self, made, start)
         made.flags.writeable = False
         return made
 

@@ -71,15 +71,15 @@ class Gpu:
             to.use(stream)
             self.staging.to_device(to.pointer, raw(array), stream)
 
-    def copy_out(self, source: DeviceBuffer, array: np.ndarray) -> None:
-        """Memory's bytes into a C-contiguous array. Raises what went wrong since the last look, and
-        what was wrong with the program that should have written this memory."""
+    def copy_out(self, source: DeviceBuffer, array: np.ndarray, start: int = 0) -> None:
+        """Memory's bytes from `start` on into a C-contiguous array. Raises what went wrong since
+        the last look, and what was wrong with the program that should have written this memory."""
         if source.failed is not None:
             raise source.failed
         with drivers.active(self.index):
             stream = streams.current(self.index)
             source.use(stream)
-            self._finish(lambda: self.staging.to_host(raw(array), source.pointer, stream))
+            self._finish(lambda: self.staging.to_host(raw(array), source.pointer + start, stream))
             self._look(stream)
 
     def copy(self, to: DeviceBuffer, source: DeviceBuffer) -> None:

@@ -264,3 +264,50 @@ def test_memory_is_shared_by_dlpack(driver):
         sharing.take(used)
     with pytest.raises(BufferError, match="dlpack: expected device"):
         x.__dlpack__(dl_device=(1, 0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_what_an_order_serves_stays_on_the_device(driver, dtype):
+    """Medians, modes, partitions and quantiles; of sets, the host sees how many there are."""
+    a = np.random.default_rng(3).integers(-4, 5, (5, 37)).astype(np.float64)
+    if dtype == "float32":
+        a[1, 3:6], a[2], a[a == 2] = np.nan, np.nan, -0.0
+
+    def made(device):
+        t = fb.tensor(a, device=device).to(dtype=dtype)
+        by_rank = [*t.median(1), *t.nanmedian(0), *t.mode(1), *t.mode(0), fb.median(t),
+                   fb.partition(t, 9, 1)[:, 9], fb.quantile(t.float(), [0.1, 0.75], axis=1),
+                   t.take_along_axis(fb.argpartition(t, 2, 0), 0)[2], t.isin(t[0])]
+        return by_rank, lambda: [*fb.unique(t, True, True, return_index=True),
+                                 *fb.unique(t, True, return_index=True, equal_nan=False),
+                                 fb.bincount(t.nan_to_num(0.0).long() + 4, minlength=3),
+                                 fb.bincount(t.nan_to_num(0.0).long() + 4, weights=t.isnan())]
+
+    (ranks, sets), (there, sets_there) = made("cpu"), made("cuda")
+    driver.calls.clear()
+    for t in there:
+        t.realize()
+    assert "memcpy_dtoh_async" not in driver.names()
+    found = sets_there()
+    lengths = [c.arguments[0] for c in driver.calls if c.name == "memcpy_dtoh_async"]
+    assert lengths and max(lengths) <= 16
+    for mine, want in zip((*there, *found), (*ranks, *sets()), strict=True):
+        assert mine.device == "cuda:0" and mine.dtype == want.dtype
+        np.testing.assert_array_equal(mine.numpy(), want.numpy())
+
+
+def test_a_median_is_the_first_of_its_equals_whether_other_lines_have_nan_or_not():
+    a = np.array([[2.0, 1.0, 1.0, 0.0, 3.0], [np.nan, 1.0, 0.0, 1.0, 1.0]])
+    whole = fb.tensor(a).nanmedian(1).indices.tolist()
+    assert whole == [1, 1] and fb.tensor(a[0]).median(0).indices.item() == 1
+
+
+def test_a_view_brings_to_the_host_what_lies_between_its_ends(driver):
+    a = np.arange(600, dtype=np.float32).reshape(20, 30)
+    t = fb.tensor(a, device="cuda")
+    for read, lengths in ((lambda t: t[-1, -1], [4]), (lambda t: t[3:5, 4:9], [4 * 35]),
+                          (lambda t: t.flip(0)[1:3, ::-2], [4 * 60 - 4]), (lambda t: t[:0], []),
+                          (lambda t: t[2].expand(3, 30), [4 * 30])):
+        driver.calls.clear()
+        np.testing.assert_array_equal(read(t).numpy(), read(fb.tensor(a)).numpy())
+        assert [c.arguments[0] for c in driver.calls if c.name == "memcpy_dtoh_async"] == lengths

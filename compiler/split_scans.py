@@ -1,8 +1,7 @@
 """Long scans of few rows, for GPUs: fixed pieces, a scan of their totals, and what comes before.
 
 The cut depends on shapes alone, so the bits are the same on every GPU. Running products of floats
-stay whole: a piece may overflow where what comes before it is zero. (Inside a block the same can
-happen within 256 elements.)
+stay whole: a piece may overflow where what comes before it is zero.
 """
 
 from __future__ import annotations

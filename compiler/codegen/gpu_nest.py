@@ -45,6 +45,7 @@ from flambeau.compiler.target import Target
 KEPT = 16  # elements of a row that a thread keeps in registers
 CROWD = 512  # threads a multiprocessor wants before it is worth giving each more to do
 SCAN_SERIAL = 64  # rows no longer than this are scanned by one thread
+AHEAD = 8  # elements that a thread reads at once when it walks a tile of shared memory
 
 
 @dataclass(frozen=True)
@@ -400,14 +401,45 @@ class _Scans(_Rows):
         operand = low.value(n.src[0], self.nest.space).v
         place = low.heads[-1]
         mine = place.select(valid, operand, start[0])
-        before, total = self.tile(place, a, mine)
-        result = a.join(place, loop.carried[0], a.join(place, before, mine))
+        carry = loop.carried[0]
+        if n.op == "cumprod" and n.dtype.is_float:
+            result, carry = self.in_order(place, a, mine, carry)
+        else:
+            before, total = self.tile(place, a, mine)
+            result = a.join(place, carry, a.join(place, before, mine))
+            carry = a.join(place, carry, total)
         level = self.nest.inner[-1].level
         low.known[n] = Val(scalar.round_to(place, n.dtype, result), level)
         self.condition = valid
         self.stores(body, phase.stores, self.together[0])
-        loop.finish([a.join(low.heads[-1], loop.carried[0], total)])
+        loop.finish([carry])
         low.forget(self.deepest + 1)
+
+    def in_order(self, b: Block, a: Accumulator, mine: Value, carry: Value) -> tuple[Value, Value]:
+        """(this thread's result, the next tile's carry), one thread walking the tile.
+
+        Products of floats cannot meet in a tree: some that do not begin at the row's start overflow
+        where what comes before them is zero.
+        """
+        made = self.made
+        base = made.shared(stored_type(mine.type), BLOCK)
+
+        def walk(inner: Block) -> None:
+            loop = Loop(inner, const(I32, 0), const(I32, BLOCK), AHEAD, [(carry.type, carry)], True)
+            body, running = loop.body, loop.carried[0]
+            places = [body.op("add nsw", loop.var, const(I32, i)) for i in range(AHEAD)]
+            for at, v in zip(places, [take(body, mine.type, base, at) for at in places]):
+                running = a.join(body, running, v)
+                put(body, running, base, at)
+            loop.finish([running])
+
+        put(b, mine, base, self.member)
+        made.barrier(b)
+        when(b, b.cmp("eq", self.member, const(I32, 0)), walk)
+        made.barrier(b)
+        found = [take(b, mine.type, base, at) for at in (self.member, const(I32, BLOCK - 1))]
+        made.barrier(b)
+        return found[0], found[1]
 
     def tile(self, b: Block, a: Accumulator, mine: Value) -> tuple[Value, Value]:
         """(what comes before this thread's value in the tile, the whole tile's total)."""

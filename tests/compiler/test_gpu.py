@@ -7,6 +7,7 @@ machine has two multiprocessors, so that small arrays count as large.
 
 from __future__ import annotations
 
+import flambeau as fb
 import gpu_kernels as gk
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from flambeau.compiler.dtype import DType
 from flambeau.compiler.launch import Launch
 from flambeau.compiler.node import Node
 from flambeau.runtime import jit, reference
+from flambeau.tensor import read
 
 from emulator import access, faults
 from emulator import programs as emulated
@@ -121,6 +123,18 @@ def test_reductions_have_the_same_bits_on_any_grid() -> None:
 def test_scans(op: str) -> None:
     agree(*(gk.scan(op, shape, axis) for shape, axis in (
         ((3, 700), 1), ((300, 20), 0), ((5, 30), 1), ((1000,), 0), ((2, 300, 3), 1))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_running_products_are_made_in_order(dtype: str) -> None:
+    """No product that begins within a row overflows where what comes before it is zero."""
+    large = {"float32": 1e20, "float64": 1e200, "float16": 1e4}[dtype]
+    a = np.full((3, 700), large)
+    a[0, 0], a[1, 1:3], a[1, 300:], a[2, ::2] = 0, 1 / large, 1 / large, 1 / large
+    x = fb.tensor(a).to(dtype=dtype)
+    (got,) = emulated.evaluate([read(x.cumprod(1))])
+    np.testing.assert_array_equal(got, x.cumprod(1).numpy())
+    assert not got[0].any() and np.isfinite(got[2]).all()
 
 
 def test_scans_of_other_dtypes() -> None:

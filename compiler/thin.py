@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as nd
+from flambeau.compiler.codegen.contraction import TURNED
 from flambeau.compiler.fuse import view_base
 from flambeau.compiler.node import Node
 from flambeau.compiler.ops import ELEMENTWISE
@@ -16,6 +17,7 @@ from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.terms import NotGeneral
 
 FEW = 12  # columns that a large matrix may meet at once, with vectors along k
+LONG = 128  # sums below this leave little to gain from it
 LARGE = 256  # extents of a thin product worth a program of its own
 SHORT = 64  # a product of two vectors below this stays one: its sums are in one order everywhere
 
@@ -60,20 +62,24 @@ def line_up(roots: list[Node]) -> list[Node]:
 
 def _lined_up(n: Node) -> Node:
     a, b = n.src
-    _, m, k = map(hint, a.shape)
-    width = hint(b.shape[2])
-    few, many = (m, width) if m < width else (width, m)
-    if n.dtype not in (dt.float32, dt.float64) or k < SHORT or not 1 < few <= FEW <= many // 2:
+    if n.dtype not in (dt.float32, dt.float64):
         return n
-    if any(unknown(e) for e in (*a.shape, *b.shape)):
-        if unknown(a.shape[2]) and min(many, k) >= LARGE:
-            raise NotGeneral("vectors along a thin product's sums")
+    along = _along(a, 2), _along(b, 1)
+    if along not in ((True, False), (False, True)):
         return n
-    if width == few and _along(a, 2) and not _along(b, 1):
-        return nd.node("dot", n.dtype, n.shape, (a, nd.permute(_turned(b), (0, 2, 1))))
-    if m == few and _along(b, 1) and not _along(a, 2):
-        return nd.node("dot", n.dtype, n.shape, (nd.permute(_turned(a), (0, 2, 1)), b))
-    return n
+    _, m, k = a.shape
+    few, many = (b.shape[2], m) if along[0] else (m, b.shape[2])
+    if not 1 < few <= FEW or many < 2 * FEW or k < LONG:
+        return n
+    if unknown(few) or (unknown(k) and hint(k) >= LARGE <= hint(many)):
+        raise NotGeneral("vectors along a thin product's sums")
+    if unknown(k):
+        return n
+    if along[0]:
+        b = nd.permute(_copied(nd.permute(b, (0, 2, 1))), (0, 2, 1))
+    else:
+        a = _copied(a)
+    return nd.node("dot", n.dtype, n.shape, (a, b))
 
 
 def _along(n: Node, axis: int) -> bool:
@@ -82,10 +88,9 @@ def _along(n: Node, axis: int) -> bool:
     return flat is not None and flat.coefficient(variables[axis]) == 1
 
 
-def _turned(n: Node) -> Node:
-    """Memory of its own with the last two axes swapped."""
-    turned = nd.permute(n, (0, 2, 1))
-    return nd.node("mark", n.dtype, turned.shape, (turned,), ("turned",))
+def _copied(n: Node) -> Node:
+    """Memory of its own, in which the last axis is contiguous."""
+    return nd.node("mark", n.dtype, n.shape, (n,), TURNED)
 
 
 def join_written(roots: list[Node]) -> list[Node]:

@@ -47,6 +47,9 @@ class Axis:
     border: Border | None = None  # of a k axis
 
 
+TURNED = ("turned",)  # the mark's argument
+
+
 @dataclass(frozen=True, slots=True)
 class Contraction:
     """The axes of each family, outermost first, and the scalar types.
@@ -55,6 +58,7 @@ class Contraction:
     acc: float, double, i32 or i64. a_scalar, b_scalar: what is stored. a_cost, b_cost: machine
     operations an element that the loader adds (an elementwise prologue); they speak for packing.
     held: operands (0: A, 1: B) that stay the same over many runs, which share their packing.
+    along: vectors lie along k, whatever the sizes: an operand was turned for that (thin.line_up).
     """
 
     batch: tuple[Axis, ...]
@@ -67,6 +71,7 @@ class Contraction:
     a_cost: int = 0
     b_cost: int = 0
     held: tuple[int, ...] = ()
+    along: bool = False
 
     def __post_init__(self) -> None:
         if any(x.b for x in self.m) or any(x.a for x in self.n):

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from flambeau.compiler.codegen import access, contract, scalar
 from flambeau.compiler.codegen import index as ix
+from flambeau.compiler.codegen.contraction import TURNED
 from flambeau.compiler.codegen.emit import I64, Block, Module, Value, const
 from flambeau.compiler.codegen.lower import Layout, Lowering, Val
 from flambeau.compiler.codegen.nest_plan import home_index
@@ -112,7 +113,8 @@ class Dense:
                      ) -> contract.Contraction:
         acc = self.acc = _accumulator(self.node.dtype)
         a, b = (scalar.memory(s.node.dtype).scalar for s in (self.a, self.b))
-        return contract.Contraction(batch, m, n, k, acc, a, b, held=self.held)
+        turned = any(s.node.op == "mark" and s.node.arg == TURNED for s in (self.a, self.b))
+        return contract.Contraction(batch, m, n, k, acc, a, b, held=self.held, along=turned)
 
     def generate(self, module: Module, symbol: str, scratch: int | None
                  ) -> list[contract.Stage]:

@@ -183,14 +183,15 @@ class Candidate:
 
 def candidates(c: Contraction, target: Target) -> Iterator[Candidate]:
     """Every way worth comparing, with its estimated cycles."""
-    yield Candidate(simple_cycles(c, target), None)
+    if not c.along:
+        yield Candidate(simple_cycles(c, target), None)
     lanes = target.lanes(c.itemsize)
     if lanes < 2 or not c.k or size(c.k) < 2:
         return
     k = k_order(c)
     m, n = group(c, True, k), group(c, False, k)
     extents = tuple(x.extent for x in k)
-    for rows, columns in ((m, n), (n, m)):
+    for rows, columns in ((m, n), (n, m)) if not c.along else ():
         for packed in (False, True):
             yield from _outer(c, target, rows, columns, extents, packed)
     yield from _inner(c, target, m, n, extents)

@@ -18,6 +18,8 @@ from flambeau.compiler.size import hint, unknown
 from flambeau.compiler.target import Target
 from flambeau.compiler.terms import NotGeneral
 
+REACH = 4  # how many times the size at hand others may be; half of it from LARGE on
+LARGE = 256
 FEW = 24  # a tile is made for at least so many, since others may be longer
 
 
@@ -32,12 +34,25 @@ def candidate(c: Contraction, target: Target) -> Candidate:
     reason = "a product's axis"
     for x in found:
         if x.tiling is None:
+            _in_reach(c)
             return x
         try:
-            return Candidate(x.cycles, _opened(c, target, x.tiling))
+            made = Candidate(x.cycles, _opened(c, target, x.tiling))
+            _in_reach(c)
+            return made
         except NotGeneral as why:
             reason = str(why)
     raise NotGeneral(reason)
+
+
+def _in_reach(c: Contraction) -> None:
+    """Keeps the program from sizes far above the one at hand: what is best for a small product,
+    nothing packed and every tile an item, halves the speed of a large one."""
+    for x in (*c.m, *c.n, *c.k):
+        at_hand = max(hint(x.extent), FEW)
+        reach = REACH if at_hand < LARGE else REACH // 2
+        if unknown(x.extent) and not x.extent <= reach * at_hand:
+            raise NotGeneral("a size beyond the one at hand")
 
 
 def _at_hand(c: Contraction) -> Contraction:

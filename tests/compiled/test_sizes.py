@@ -351,3 +351,15 @@ def test_templates_that_differ_lay_down_no_laws() -> None:
             x, y = np.ones(n, np.float32), np.arange(m, dtype=np.float32)
             assert np.array_equal(fb.convolve(fb.tensor(x), fb.tensor(y)).numpy(),
                                   np.convolve(x, y))
+
+
+def test_a_general_product_is_not_for_far_larger_sizes() -> None:
+    """Planned at 40, it would serve 2000 at half the speed: another one is made there."""
+    f = fb.compile(lambda x, y: x @ y)
+    with override(general=3):
+        for a in [drawn(n, n) for n in (20, 30, 40, 160, 161)]:
+            np.testing.assert_allclose(f(a, a).numpy(), a.numpy().astype("f8") @ a.numpy(),
+                                       rtol=0, atol=1e-3)
+    assert "<= 160; here n = 40" in f.explain()
+    assert "<= 160; here n = 160" in f.explain()
+    assert "<= 644; here n = 161" in f.explain()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flambeau as fb
 import numpy as np
 import pytest
 from flambeau import realize as door
-from flambeau.runtime import externs, linear, spectral  # noqa: F401  (they add their routines)
+from flambeau.runtime import externs, linear, recipes, spectral  # noqa: F401  (they add routines)
 
 L = fb.linalg
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -23,8 +23,12 @@ X = np.random.default_rng(0).standard_normal((5, 5))
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """How often each routine ran; all of them run in Python here, where they can be counted."""
     found: Counter[str] = Counter()
+    monkeypatch.setattr(recipes, "chain", lambda program, entries: None)
+    door._programs.clear()
+    door._known.clear()
 
     def counted(name: str, routine: Callable[..., Any]) -> Callable[..., Any]:
         def body(*args: Any) -> Any:
@@ -38,7 +42,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             monkeypatch.setitem(externs.EXTERNS, name, counted(name, routine))
             if name in externs.INTO:
                 monkeypatch.setitem(externs.INTO, name, counted(name, externs.INTO[name]))
-    return found
+    yield found
+    door._programs.clear()
+    door._known.clear()
 
 
 @pytest.mark.parametrize("kind", ["float64", "float16", "complex128"])

@@ -18,6 +18,7 @@ from flambeau.compiler.config import config, say, wanted
 from flambeau.compiler.empty import drop_empty
 from flambeau.compiler.epilogues import split_epilogues
 from flambeau.compiler.extremes import find_extremes
+from flambeau.compiler.gaps import fill_gaps
 from flambeau.compiler.kernel import Extern, Kernel, Program
 from flambeau.compiler.launch import GpuProgram, Host
 from flambeau.compiler.lift import lift_from_loops
@@ -85,6 +86,7 @@ PASSES: list[Pass] = [
     ("split_reductions", fuse.split_reductions),  # fixed blocks: same bits on any thread count
     ("simplify_again", simplify),  # what the passes above left behind
     ("line_up", line_up),  # a few columns of a product: vectors along k
+    ("fill_gaps", fill_gaps),  # diagonal matrices: no test an element
     ("inside_loops", lambda roots: inside_loops(roots, _body_passes)),  # the same for loop bodies
 ]
 
@@ -95,7 +97,7 @@ def _for_gpu() -> list[Pass]:
     made["sparse_gradients"] = pool_gradients
     made["sort_once"] = by_order
     made["split_reductions"] = lambda roots: split_scans(fuse.split_reductions(roots))
-    del made["inner_products"], made["line_up"]
+    del made["inner_products"], made["line_up"], made["fill_gaps"]
     made["inside_loops"] = lambda roots: inside_loops(roots, _gpu_body_passes)
     return list(made.items())
 

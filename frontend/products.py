@@ -281,7 +281,7 @@ def diag_embed(x: Any, offset: int = 0) -> Tensor:
     row, column = max(0, -offset), max(0, offset)
     n = N.pad(read(t), (*(0,) * len(lead), row * size + column), (*lead, size * size), 0,
               (*(1,) * len(lead), size + 1))
-    return derive(N.reshape(n, (*lead, size, size)), t)
+    return derive(n, t).reshape((*lead, size, size))
 
 
 def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:

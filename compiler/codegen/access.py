@@ -24,6 +24,21 @@ def contiguous(b: Block, base: Value, at: Value, kind: Type, on: Value | None, a
     return masked_load(b, kind, address, on, align)
 
 
+def halvable(lanes: int) -> int:
+    """Enough lanes, a power of two: a masked load comes in halves, which have to be equal."""
+    return 1 << (lanes - 1).bit_length()
+
+
+def backwards(b: Block, base: Value, at: Value, kind: Type, step: int) -> Value:
+    """base[at], base[at - step], ...: one load of all that lies between, then the wanted lanes."""
+    back = (kind.lanes - 1) * step
+    first = b.op("sub", at, const(at.type, back))
+    span = kind.with_lanes(halvable(kind.lanes * step) if step > 1 else kind.lanes)
+    on = lane_mask(span.lanes, range(back + 1)) if step > 1 else None
+    raw = contiguous(b, base, first, span, on, max(1, kind.bits // 8))
+    return b.shuffle(raw, raw, [back - i * step for i in range(kind.lanes)])
+
+
 def _lanes_of(b: Block, mask: Value, start: int, count: int) -> Value:
     """Some neighbouring lanes of a mask."""
     if mask.text.startswith("<"):

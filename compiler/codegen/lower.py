@@ -314,10 +314,8 @@ class Lowering:
               and (self.mask is None or self.active)):
             raw = (self._tiled_load(n, base, flat, kind, stride)
                    or self._strided_load(b, base, at.v, kind, stride))
-        elif stride == -1 and on is None:
-            first = b.op("sub", at.v, const(self.word, self.lanes - 1))
-            raw = access.contiguous(b, base, first, kind, None, dtype.itemsize)
-            raw = b.shuffle(raw, raw, list(range(self.lanes - 1, -1, -1)))
+        elif stride is not None and -STRIDED <= stride < 0 and on is None:
+            raw = access.backwards(b, base, at.v, kind, -stride)
         else:
             lanes = at.v if stride is None else self._spread(b, at.v, stride)
             raw = access.gather(b, base, lanes, kind, on)
@@ -330,7 +328,7 @@ class Lowering:
     def _strided_load(self, b: Block, base: Value, at: Value, kind: Type, stride: int) -> Value:
         """Neighbouring elements in one (masked) load, then the wanted lanes: no gather."""
         active = self.active or self.lanes
-        span = kind.with_lanes(self.lanes * stride)
+        span = kind.with_lanes(access.halvable(self.lanes * stride))
         address = b.gep(base, kind.with_lanes(1), at)
         on = access.lane_mask(span.lanes, range((active - 1) * stride + 1))
         raw = access.masked_load(b, span, address, on, kind.bits // 8)

@@ -228,6 +228,7 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
             ease = [vectors.ease(a.flat, draft[id(g)], value) for a in touched]
             total = sum(weight(a, length) / value(a.rows) * e for a, e in zip(touched, ease))
             share = vectors.joining(length, target) if g in reduced else 1.0
+            total *= 1.0 if reduced else _revisiting(touched, draft[id(g)], value)
             score[id(g)] = total * share * vectors.filling(value(extents[id(g)]), target)
             most[id(g)] = max(ease, default=0)
         best = max(choices, key=lambda g: (score[id(g)], g in reduced), default=None)
@@ -262,6 +263,11 @@ def _arrange(k: Kernel, layout: Layout, target: Target, shape: Shape,
     nest.unit_ns = per_element * (1 if nest.vec else 2)
     nest.paired = target.kind == "cpu" and _shares(k, layout, nest)
     return nest
+
+
+def _revisiting(touched: list[_Access], v: ix.Var, value: Callable[[int], int]) -> float:
+    return min((vectors.revisiting(a.flat, v, value) for a in touched if a.weight == 2),
+               default=1.0)
 
 
 def _shares(k: Kernel, layout: Layout, nest: Nest) -> bool:

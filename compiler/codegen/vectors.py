@@ -56,6 +56,12 @@ def ease(flat: ix.Index, v: ix.Var, value: Callable[[int], int]) -> float:
     return TILED / stride if stride <= STRIDED else 0.05
 
 
+def revisiting(flat: ix.Index, v: ix.Var, value: Callable[[int], int]) -> float:
+    """The share of a store's lines that one walk of lanes along v fills: other walks come again."""
+    stride = abs(value(flat.coefficient(v)))
+    return 1.0 / stride if 1 < stride <= STRIDED else 1.0
+
+
 def joining(length: int, target: Target) -> float:
     """The share of a row's work that is not adding up the lanes at its end."""
     vectors = -(-length // target.lanes(4))

@@ -6,6 +6,8 @@ import flambeau as fb
 import numpy as np
 import pytest
 from cases import array, check, layouts
+from flambeau.compiler.config import override
+from flambeau.runtime import jit
 
 
 def test_reshape_of_all_layouts():
@@ -173,6 +175,55 @@ def test_repeats():
     check(t.repeat_interleave(2), np.repeat(a, 2))
     check(t.repeat_interleave(3, dim=1), np.repeat(a, 3, 1))
     check(t.repeat_interleave([1, 2], 0), np.repeat(a, [1, 2], 0))
+
+
+PROCESSORS = [{}, {"cpu": "x86-64-v3", "vector_bytes": 32}, {"cpu": "x86-64", "vector_bytes": 16}]
+
+
+def processors():
+    return PROCESSORS if jit.host_target().triple.startswith("x86_64") else PROCESSORS[:1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
+def test_copies_by_steps(dtype):
+    """Every step that is read as one block, the first element of memory included."""
+    a = np.arange(3 * 700).reshape(3, 700).astype(dtype)
+    steps = [slice(None, None, -s) for s in (1, 2, 3, 8, 9)] + [slice(600, 3, -5), slice(1, 699, 5)]
+    for flags in processors():
+        with override(**flags):
+            run = fb.compile(lambda t: [fb.copy(t[::-1, s]) for s in steps])
+            for found, s in zip(run(fb.tensor(a)), steps):
+                check(found, a[::-1, s])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_repeats_of_many(dtype):
+    a = np.arange(3 * 70).reshape(3, 70).astype(dtype)
+    counts = (2, 3, 4, 8, 9)
+    for flags in processors():
+        with override(**flags):
+            run = fb.compile(lambda t: [t.repeat_interleave(r, 1) for r in counts])
+            for found, r in zip(run(fb.tensor(a)), counts):
+                check(found, np.repeat(a, r, 1))
+
+
+@pytest.mark.parametrize("k", [-3, 0, 2])
+def test_large_diagonal_matrices(k):
+    """They are filled and then written; what is calculated from them and views of them too."""
+    a = np.arange(1.0, 61, dtype="float32")
+    t = fb.tensor(a)
+    check(fb.diag(t, k), np.diag(a, k))
+    check(fb.diag(t + 1, k)[5:, ::2] * 2, np.diag(a + 1, k)[5:, ::2] * 2)
+    check(fb.diag_embed(fb.stack([t, -t]), k), np.stack([np.diag(a, k), np.diag(-a, k)]))
+    m = fb.diag(t, k)
+    m[1] = 7
+    m += 1
+    expected = np.diag(a, k).copy()
+    expected[1] = 7
+    check(m, expected + 1)
+    weight = fb.tensor(np.arange(m.numel(), dtype="float32").reshape(m.shape))
+    check(fb.grad(lambda t: (fb.diag(t, k) * weight).sum())(t), weight.numpy().diagonal(k))
+    check(fb.grad(lambda w: (fb.diagonal(w, k) * t).sum())(weight), np.diag(a, k))
 
 
 def test_pads():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from flambeau.compiler import dtype as dt
 from flambeau.compiler import node as N
 from flambeau.compiler.algebra import add, compare, div, like, mul, neg, square, sub, unary
 from flambeau.compiler.dtype import DType
@@ -330,6 +331,27 @@ def bitcast_rules(n: Node) -> Node | None:
     return elementwise("bitcast", x.src[0], dtype=n.dtype) if x.op == "bitcast" else None
 
 
+# -- sums of short integers ----------------------------------------------------------------------
+
+
+def narrow_sum(n: Node) -> Node | None:
+    """A sum of short integers as 64-bit ones, in 32 bits where it fits: twice the lanes."""
+    x, views = n.src[0], []
+    while x.op in ("reshape", "permute", "slice"):
+        views.append(x)
+        x = x.src[0]
+    if x.op != "cast" or n.dtype not in (dt.int64, dt.uint64):
+        return None
+    short = x.src[0].dtype
+    bits = 1 if short is dt.bool_ else short.itemsize * 8
+    if short.kind not in "biu" or bits > 16 or n.src[0].size > n.size * (1 << (31 - bits)):
+        return None
+    x = N.cast(x.src[0], dt.int32)
+    for view in reversed(views):
+        x = N.node(view.op, dt.int32, view.shape, (x,), view.arg)
+    return N.cast(N.reduce_("sum", x, n.arg), n.dtype)
+
+
 # -- the table -----------------------------------------------------------------------------------
 
 ALGEBRA: dict[str, tuple[Rule, ...]] = {
@@ -354,4 +376,5 @@ def _elementwise_rules(op: str) -> tuple[Rule, ...]:
 _ALL: dict[str, tuple[Rule, ...]] = {op: _elementwise_rules(op) for op in ELEMENTWISE}
 for _op, _rules in SHAPES.items():
     _ALL[_op] = _ALL.get(_op, ()) + _rules
+_ALL["sum"] += (narrow_sum,)
 _UNMARKED = {**_ALL, "mark": (lambda n: n.src[0],)}

@@ -292,3 +292,19 @@ def test_columns_beyond_the_caches_are_summed_right() -> None:
     x = np.random.default_rng(0).standard_normal((2050, 4111), dtype=np.float32)
     got = fb.tensor(x).sum(0).numpy()
     assert np.abs(got - x.sum(0, dtype=np.float64)).max() < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int16", "uint16"])
+def test_sums_of_short_integers_at_their_ends(dtype: str) -> None:
+    """They are added in 32 bits as far as these reach; the last size is beyond."""
+    ends = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    for n in (0, 1, 70_000, 1 << 16 if "16" in dtype else (1 << 24) + 1):
+        for end in ends:
+            a = np.full(n, end, dtype)
+            a[::1000] = 0
+            for wide in ("int64", "uint64"):
+                found = fb.sum(fb.tensor(a, dtype=dtype), dtype=getattr(fb, wide)).numpy()
+                assert found == a.sum(dtype=wide) and found.dtype == wide
+    table = a[:60_000].reshape(60, 1000)
+    found = fb.sum(fb.tensor(table, dtype=dtype).T[::2], 0, dtype=fb.int64)
+    np.testing.assert_array_equal(found.numpy(), table.T[::2].sum(0, dtype="int64"))

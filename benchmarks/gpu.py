@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts: kernels, products, nets (all)")
     parser.add_argument("--out", help="JSON file")
     args = parser.parse_args()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the others need memory too
     fb = importlib.import_module("flambeau")
     if not fb.cuda.is_available():
         sys.exit(f"gpu: expected a CUDA device, got none: {fb.cuda.why_not()}")

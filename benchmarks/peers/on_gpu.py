@@ -88,6 +88,8 @@ class PyTorch:
 
     def __init__(self) -> None:
         self.torch = importlib.import_module("torch")
+        self.torch.backends.cuda.matmul.allow_tf32 = False  # all in float32, as Flambeau is
+        self.torch.backends.cudnn.allow_tf32 = False
 
     @staticmethod
     def usable() -> bool:
@@ -185,6 +187,7 @@ class Jax:
     def __init__(self) -> None:
         self.jax = importlib.import_module("jax")
         self.jnp = importlib.import_module("jax.numpy")
+        self.jax.config.update("jax_default_matmul_precision", "highest")  # no tf32 here either
         self.last: Any = None
 
     @staticmethod

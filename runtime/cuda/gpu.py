@@ -142,7 +142,9 @@ class Gpu:
         driver = drivers.current()
         try:
             wait()
-        except driver.LaunchError as error:
+        except driver.MemoryError:
+            raise
+        except driver.Error as error:  # an access out of bounds is a LogicError to PyCUDA
             raise RuntimeError(f"{self.name}: expected all kernels to end well, got: {error}; this "
                                "process cannot use the device any more") from None
 

@@ -11,7 +11,7 @@ import pytest
 from flambeau import foreign, nn, optim
 from flambeau.cli import info
 from flambeau.compiler.config import override
-from flambeau.runtime.cuda import sharing
+from flambeau.runtime.cuda import drivers, sharing
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((10, 6)).astype(np.float32)
@@ -311,3 +311,16 @@ def test_a_view_brings_to_the_host_what_lies_between_its_ends(driver):
         driver.calls.clear()
         np.testing.assert_array_equal(read(t).numpy(), read(fb.tensor(a)).numpy())
         assert [c.arguments[0] for c in driver.calls if c.name == "memcpy_dtoh_async"] == lengths
+
+
+def test_what_goes_wrong_on_the_device_is_told_whatever_pycuda_calls_it(driver, monkeypatch):
+    x = (fb.tensor([1.0], device="cuda") + 1).realize()
+
+    def broken():
+        raise driver.LogicError("cuCtxSynchronize failed: an illegal memory access")
+
+    monkeypatch.setattr(drivers, "wait", broken)
+    with pytest.raises(RuntimeError, match="cuda:0: expected all kernels to end well, got: cuCtx"
+                                           "Synchronize failed: an illegal memory access; this"):
+        fb.cuda.synchronize()
+    assert x.tolist() == [2.0]

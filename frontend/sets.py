@@ -6,6 +6,7 @@ not, unless NumPy is asked to choose the bins.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from flambeau.compiler.node import Node
 
 from .creation import arange, constant, full, linspace, number, ones, tensor, zeros, zeros_like
 from .elementwise import eq, floating, where
-from .indexing import index_add, take
+from .indexing import index_add, nonzero, take
 from .joining import concatenate, stack
 from .movement import moveaxis, reshape
 from .recording import accepts_dim, as_tensor, as_tensors, real_only
@@ -178,19 +179,18 @@ def unique_consecutive(x: Any, return_inverse: bool = False, return_counts: bool
     t = as_tensor("unique_consecutive", x)
     lines = reshape(t, -1 if t.size else 0) if axis is None else (
         moveaxis(t, check_axis("unique_consecutive", axis, t.ndim), 0))
-    array = lines.numpy()
-    new = np.ones(array.shape[0], bool)
-    if array.shape[0] > 1:
-        new[1:] = (array[1:] != array[:-1]).reshape(array.shape[0] - 1, -1).any(1)
-    starts = np.flatnonzero(new)
+    count = lines.shape[0]
+    rows = lines.detach().reshape(count, math.prod(lines.shape[1:]))
+    new = concatenate([ones(min(count, 1), dtype="bool", device=t.device),
+                       (rows[1:] != rows[:-1]).any(1)])
+    starts = nonzero(new).reshape(-1)
     kept = lines.index_select(0, starts)
     parts = [kept if axis is None else moveaxis(kept, 0, axis)]
     if return_inverse:
-        inverse = np.cumsum(new) - 1
-        inverse = inverse.reshape(t.shape) if axis is None else inverse
-        parts.append(tensor(inverse, "int64", t.device))
+        inverse = new.to(dtype="int64").cumsum(0) - 1
+        parts.append(inverse.reshape(t.shape) if axis is None else inverse)
     if return_counts:
-        parts.append(tensor(np.diff(starts, append=array.shape[0]), "int64", t.device))
+        parts.append(diff(starts, append=full(1, count, "int64", device=t.device)))
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 

@@ -135,6 +135,10 @@ def test_sets() -> None:
     assert fb.unique_consecutive(fb.tensor([[1, 1, 2], [3, 3, 3]]), axis=1).tolist() == [
         [1, 2], [3, 3]]
     assert fb.unique_consecutive(fb.zeros(0)).shape == (0,)
+    nothing = fb.unique_consecutive(fb.zeros(3, 0), True, True, axis=0)
+    assert [t.tolist() for t in nothing] == [[[]], [0, 0, 0], [3]]
+    apart = fb.unique_consecutive(fb.tensor([1.0, float("nan"), float("nan"), 2, 2]), False, True)
+    assert apart[1].tolist() == [1, 1, 1, 2]
     assert fb.isin(t, [1, 7]).tolist() == np.isin(x, [1, 7]).tolist()
     assert fb.isin(t, [1.0, 2.5], invert=True).tolist() == (~np.isin(x, [1, 2.5])).tolist()
     assert fb.isin(t, []).tolist() == [[False] * 3] * 2

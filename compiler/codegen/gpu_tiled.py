@@ -100,8 +100,9 @@ class Tiled:
         self.scene, self.k, self.dense, self.plan, self.word = scene, k, dense, p, word
         self.scratch, self.c, self.tile = scratch, p.contraction, p.tile
         self.acc = self.c.accumulator
-        # two blocks have 128 registers a thread, too few for numbers of 8 bytes
-        resident = RESIDENT if self.c.itemsize <= 4 else 1
+        # two blocks leave 128 registers a thread: too few for numbers of 8 bytes, and the small
+        # tile keeps below by itself but on sm_75 with odd lines, where the bound made it spill
+        resident = RESIDENT if self.c.itemsize <= 4 and p.tile.side == 8 else 1
         self.made = GpuFunction(scene, symbol, BLOCK, resident)
         self.low = GpuLowering(self.made, word)
         self.low.inline = k.computed

@@ -69,6 +69,14 @@ def test_products_of_8_bytes_do_not_spill(sm: int, tmp_path: Path) -> None:
     assert len(used) == 2 and all(use.spills == 0 for use in used.values()), used
 
 
+@pytest.mark.parametrize("sm", ARCHITECTURES)
+def test_small_tiles_of_odd_lines_do_not_spill(sm: int, tmp_path: Path) -> None:
+    """Nor do they where registers come between device memory and shared memory (sm_75)."""
+    _, ptx = gk.build([gk.product(70, 200, 5, batch=2)], sm)
+    used = gk.assemble(ptx, sm, tmp_path)
+    assert len(used) == 2 and all(use.spills == 0 for use in used.values()), used
+
+
 @pytest.mark.parametrize("sm", (75, 120))
 def test_the_other_families(sm: int, tmp_path: Path) -> None:
     roots = [gk.scattered(how, (50, 64), 300, (64,)) for how in ("set", "add", "max")]

@@ -82,7 +82,7 @@ def unique(x: Any, return_inverse: bool = False, return_counts: bool = False,
         return lies(found, t.dtype)
     values, *rest = found
     if return_inverse:
-        at = 1 + return_index - 1
+        at = int(return_index)
         rest[at] = rest[at].reshape(t.shape if axis is None else -1)
     return (lies(values, t.dtype), *(lies(v, dt.int64) for v in rest))
 

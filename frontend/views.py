@@ -49,8 +49,10 @@ class View:
     def fetched(self, whole: Shape, shape: Shape, leaf: Node) -> np.ndarray:
         """The view's values from memory of another device: what lies between its ends is copied."""
         kind, size = leaf.dtype.numpy, leaf.dtype.itemsize
+        base: np.ndarray
         if 0 in shape:
-            return leaf.arg.array(kind, shape)  # type: ignore[no-any-return]
+            base = leaf.arg.array(kind, shape)
+            return base
         strides, offset = self.layout(whole)
         ends = [s * (e - 1) for s, e in zip(strides, shape)]
         first = offset + sum(min(0, end) for end in ends)

@@ -12,9 +12,8 @@ Laws:
   chunks itself, one after the other. Nobody ever waits for the pool.
 * Workers spin for a moment, then sleep until the next job. Those beyond the limit are parked.
 * A job of less than a millisecond is shared only if that was faster: both ways are timed now and
-  then (6 first runs, then 1 ms each of every 67, and a small loss soon again), so jobs that waking
-  a worker costs more than it gains, or that a busy neighbour holds up, run on the caller alone.
-  Bits do not depend on it.
+  then (6 first runs, then 1 ms each of every 67), so jobs that waking a worker costs more than
+  it gains, or that a busy neighbour holds up, run on the caller alone. Bits do not depend on it.
 
 The worker threads never touch Python. A forked child starts with an empty pool.
 """

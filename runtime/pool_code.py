@@ -138,9 +138,8 @@ declare i32 @pthread_sigmask(i32, ptr, ptr)
 @job_ctx = internal global ptr null
 @job_chunks = internal global i64 0
 @job_core = internal global i32 -1            ; where the caller ran when it posted the job
-; What jobs took: function, chunks, runs, ns alone, ns shared, when to share again. Whoever holds
-; `busy` may look.
-@fb_pool_times = global [256 x [6 x i64]] zeroinitializer, align 64
+; What jobs took: function, chunks, runs, ns alone, ns shared. Whoever holds `busy` may look.
+@times = internal global [256 x [5 x i64]] zeroinitializer, align 64
 @always = internal global i64 0               ; 1: share every job, for tests
 @limit = internal global i32 1, align 128     ; threads that take part; parked workers sleep on it
 @spins = internal global i64 1
@@ -314,7 +313,7 @@ entry:
   %d = xor i64 %b, %c
   %e = add i64 %d, %chunks
   %at = and i64 %e, 255
-  %r = getelementptr [6 x i64], ptr @fb_pool_times, i64 %at
+  %r = getelementptr [5 x i64], ptr @times, i64 %at
   %r.chunks = getelementptr i64, ptr %r, i64 1
   %was.fn = load ptr, ptr %r, align 8
   %was.chunks = load i64, ptr %r.chunks, align 8
@@ -323,7 +322,7 @@ entry:
   %same = and i1 %same.fn, %same.chunks
   br i1 %same, label %out, label %new
 new:
-  call void @llvm.memset.p0.i64(ptr %r, i8 0, i64 48, i1 false)
+  call void @llvm.memset.p0.i64(ptr %r, i8 0, i64 40, i1 false)
   store ptr %fn, ptr %r, align 8
   store i64 %chunks, ptr %r.chunks, align 8
   br label %out
@@ -353,11 +352,7 @@ entry:
   %phase = and i64 %window, 63
   %try.alone = icmp eq i64 %phase, 0
   %try.both = icmp eq i64 %phase, 1
-  %p.again = getelementptr i64, ptr %r, i64 5
-  %again = load i64, ptr %p.again, align 8
-  %due = icmp sge i64 %now, %again
-  %likely = or i1 %faster, %due
-  %better = or i1 %try.both, %likely
+  %better = select i1 %try.both, i1 true, i1 %faster
   %old = select i1 %try.alone, i1 false, i1 %better
   %chosen = select i1 %young, i1 %even, i1 %old
   %told = load i64, ptr @always, align 8
@@ -368,7 +363,7 @@ entry:
 }
 
 ; Less time counts at once, more only by a quarter.
-define internal i64 @note(ptr %place, i64 %start) {
+define internal void @note(ptr %place, i64 %start) {
   %end = call i64 @nanoseconds()
   %took = sub i64 %end, %start
   %was = load i64, ptr %place, align 8
@@ -380,22 +375,6 @@ define internal i64 @note(ptr %place, i64 %start) {
   %now = or i1 %none, %less
   %new = select i1 %now, i64 %took, i64 %slow
   store i64 %new, ptr %place, align 8
-  ret i64 %end
-}
-
-; Sharing that was slower is tried again when its loss, sixteen times, has passed (67 ms at most):
-; one disturbed run is forgotten at once, and a steady loss stays small.
-define internal void @wait(ptr %r, i64 %end) {
-  %p.alone = getelementptr i64, ptr %r, i64 3
-  %p.both = getelementptr i64, ptr %r, i64 4
-  %p.again = getelementptr i64, ptr %r, i64 5
-  %alone = load i64, ptr %p.alone, align 8
-  %both = load i64, ptr %p.both, align 8
-  %loss = sub i64 %both, %alone
-  %long = shl i64 %loss, 4
-  %pause = call i64 @llvm.smin.i64(i64 %long, i64 67108864)
-  %again = add i64 %end, %pause
-  store i64 %again, ptr %p.again, align 8
   ret void
 }
 
@@ -428,12 +407,7 @@ together:
   call void @share(ptr %fn, ptr %ctx, i64 %chunks, i32 %limit)
   br label %out
 out:
-  %end = call i64 @note(ptr %p, i64 %start)
-  br i1 %shared, label %later, label %free.again
-later:
-  call void @wait(ptr %r, i64 %end)
-  br label %free.again
-free.again:
+  call void @note(ptr %p, i64 %start)
   store atomic i32 0, ptr @busy release, align 4
   ret void
 }
@@ -514,7 +488,7 @@ define void @fb_pool_always(i64 %yes) {
 
 define void @fb_pool_reset() {
   call void @fb_wait_reset()
-  call void @llvm.memset.p0.i64(ptr @fb_pool_times, i8 0, i64 12288, i1 false)
+  call void @llvm.memset.p0.i64(ptr @times, i8 0, i64 10240, i1 false)
   store i64 0, ptr @claim
   store i64 0, ptr @pending
   store i32 0, ptr @epoch

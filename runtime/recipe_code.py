@@ -20,9 +20,8 @@ from flambeau.runtime.lapack import MOST
 # words of a recipe's head, in order
 HEAD = ("count", "group", "chunks", "bases", "registers", "scratch", "scratch_at", "single")
 WORDS = 32  # of a step: its code, then its arguments
-STEPS = ("end", "copy", "clear", "turn32", "turn64", "turn128", "triangle32", "triangle64",
-         "triangle128", "unit32", "unit64", "unit128", "call", "check", "det32", "det64",
-         "slogdet32", "slogdet64", "number32", "number64", *(
+STEPS = ("end", "copy", "clear", "turn32", "turn64", "triangle32", "triangle64", "call", "check",
+         "det32", "det64", "slogdet32", "slogdet64", "number32", "number64", *(
              f"small_{name}{bits}" for name in ("det", "slogdet", "solve", "inv", "cholesky")
              for bits in (32, 64)))
 LANES = 63  # the register that says how many matrices a step is for, where it is for several
@@ -30,7 +29,7 @@ LANES = 63  # the register that says how many matrices a step is for, where it i
 
 def source(integer: int) -> str:
     """The module; integer: the bits of LAPACK's integers."""
-    moves = "".join(f(bits) for f in (_turn, _triangle, _unit) for bits in (32, 64, 128))
+    moves = "".join(f(bits) for f in (_turn, _triangle) for bits in (32, 64))
     reals = "".join(f(bits, real, integer) for f in (_det, _slogdet, _number)
                     for bits, real in ((32, "float"), (64, "double")))
     return "".join([_DECLARED, small_code.source(), moves, reals, _call(), _follow(integer), _RUN,
@@ -108,28 +107,6 @@ entry:
 {_loop("row", "entry", "%rows", f'''  %from.line = mul i64 %row, %line
   %to.line = mul i64 %row, %columns
 {triangle}''', "out")}out:
-  ret void
-}}
-"""
-
-
-def _unit(bits: int) -> str:
-    """n x n zeros with `one` on the diagonal."""
-    i = f"i{bits}"
-    return f"""
-define internal void @unit{bits}(ptr %into, i64 %n, i64 %one) {{
-entry:
-  %all = mul i64 %n, %n
-  %bytes = mul i64 %all, {bits // 8}
-  call void @llvm.memset.p0.i64(ptr %into, i8 0, i64 %bytes, i1 false)
-  %wide = zext i64 %one to i128
-  %value = trunc i128 %wide to {i if bits < 128 else "i64"}
-  %further = add i64 %n, 1
-{_loop("row", "entry", "%n", f'''  %to.i = mul i64 %row, %further
-  %to = getelementptr {i}, ptr %into, i64 %to.i
-  store {i if bits < 128 else "i64"} %value, ptr %to, align 4
-  br label %row.next
-''', "out")}out:
   ret void
 }}
 """
@@ -286,7 +263,7 @@ define internal void @routine(ptr %step, ptr %registers) {{
 
 # A step's function and its arguments: p address, w number.
 _SIGNATURES = {
-    "clear": "pw", "copy": "ppw", "turn": "ppwww", "triangle": "ppwwww", "unit": "pww",
+    "clear": "pw", "copy": "ppw", "turn": "ppwww", "triangle": "ppwwww",
     "det": "ppppw", "slogdet": "pppppw", "number": "pp",
     "small_det": "pppww", "small_slogdet": "ppppww", "small_solve": "ppppwww",
     "small_inv": "pppww", "small_cholesky": "pppwww"}

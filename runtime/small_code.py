@@ -2,8 +2,8 @@
 
 A group of LANES matrices is laid out element by element, lanes innermost, and factored by plain
 loops over rows and columns in which every instruction serves all lanes. Rows are exchanged by
-selects, as lanes choose different pivots. LAPACK, one matrix at a time, is 5 to 20 times slower:
-its calls cost more than the arithmetic.
+selects, as lanes choose different pivots. For matrices so small LAPACK's calls cost more than its
+arithmetic.
 
     i1 @small_det(ptr into, ptr a, ptr scratch, i64 n, i64 lanes)
     i1 @small_slogdet(ptr into, ptr logs, ptr a, ptr scratch, i64 n, i64 lanes)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,23 +50,6 @@ def test_every_chunk_once_where_the_pool_chooses(n: int) -> None:
         for chunks in (2, 258, 9):
             jobs("run", chunks, 20)
     together(lambda: jobs("run", 13, 3000), 3)
-
-
-def test_a_disturbed_run_is_forgotten() -> None:
-    """A job whose shared runs were once slower is shared again, without waiting for its turn."""
-    pool.set_num_threads(2)
-    pool._native().always(0)
-    times = pool._native().code.address("fb_pool_times")
-    record = (ctypes.c_int64 * 6 * 256).from_address(times)
-    jobs("run", 37, 8)
-    mine = next(r for r in record if r[1] == 37)
-    for _ in range(3):
-        mine[3], mine[4], mine[5] = 1, 999_999, 0  # sharing lost, long ago
-        jobs("run", 37, 1)
-        if mine[5]:  # it was shared, and the next time is set
-            break
-        time.sleep(0.002)  # this was the millisecond in which all jobs run alone
-    assert mine[4] < 999_999 and mine[5] > 0
 
 
 def test_no_chunks() -> None:

@@ -17,7 +17,7 @@ help:
 	@echo "make demo   train on the handwritten digits; results in runs/digits-mlp"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make test-onnx  all of onnx's node test cases on the CPU"
-	@echo "make test-cuda  the op tests on an emulated GPU (five minutes)"
+	@echo "make test-cuda  the op tests on an emulated GPU (seven minutes)"
 	@echo "make test-ptxas  the op tests' kernels through ptxas for five architectures; table in docs/cuda.md"
 	@echo "make test-gpu  what needs an NVIDIA GPU; says why where there is none"
 	@echo "make lint   ruff and mypy alone"
